@@ -1,0 +1,216 @@
+//! What can go wrong, in one table: kind → SQLSTATE and what to do about it.
+//!
+//! An [`OdsError`] is written for the person in psql: the message says what happened and to what,
+//! the hint is a command to paste. Messages never carry row values or secrets.
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use std::fmt;
+
+/// Result of everything in `ods` that can fail for a reason a user should hear.
+pub type Result<T> = std::result::Result<T, OdsError>;
+
+/// The kinds of failure that `ods` tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// An argument or option that can't be accepted as it stands.
+    InvalidArgument,
+    /// A named server, table, column or option that does not exist.
+    NotFound,
+    /// Something of that name exists already.
+    AlreadyExists,
+    /// The object is not in a state that allows the call.
+    WrongState,
+    /// The caller lacks a right, here or at the source.
+    Forbidden,
+    /// The library is not preloaded, or a worker is not running.
+    NotRunning,
+    /// A write to a synced table by anyone but the applier.
+    ReadOnly,
+    /// The thing is valid but outside what `ods` does.
+    Unsupported,
+    /// The source can't be reached, or the connection broke.
+    SourceUnreachable,
+    /// The source answered with an error.
+    SourceRefused,
+    /// The stream can't go on without losing changes: slot lost, history forked, publication changed.
+    Gap,
+    /// The source sent bytes that don't follow its own protocol.
+    Protocol,
+    /// Two columns can't be matched: schema drift, or a target that does not fit.
+    Mismatch,
+    /// A wait ended before what it waited for.
+    Timeout,
+    /// A limit of this server was reached: worker slots, memory, disk.
+    Limit,
+    /// The database is a copy and stands fenced.
+    Fenced,
+    /// A Postgres error raised here; its own SQLSTATE is kept.
+    Local(PgSqlErrorCode),
+    /// A defect of `ods`.
+    Bug,
+}
+
+/// What the worker does with a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Try again with backoff; the cause lies outside the data.
+    Backoff,
+    /// The data or the definition is at fault: the same attempt would fail again.
+    Never,
+}
+
+impl ErrorKind {
+    /// The SQLSTATE a user sees.
+    pub fn sqlstate(self) -> PgSqlErrorCode {
+        use PgSqlErrorCode as C;
+        match self {
+            Self::InvalidArgument => C::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NotFound => C::ERRCODE_UNDEFINED_OBJECT,
+            Self::AlreadyExists => C::ERRCODE_DUPLICATE_OBJECT,
+            Self::WrongState | Self::NotRunning | Self::Gap | Self::Fenced => {
+                C::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::Forbidden => C::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::ReadOnly => C::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Self::Unsupported => C::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::SourceUnreachable => C::ERRCODE_CONNECTION_FAILURE,
+            Self::SourceRefused => C::ERRCODE_FDW_ERROR,
+            Self::Protocol => C::ERRCODE_PROTOCOL_VIOLATION,
+            Self::Mismatch => C::ERRCODE_DATATYPE_MISMATCH,
+            Self::Timeout => C::ERRCODE_QUERY_CANCELED,
+            Self::Limit => C::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            Self::Local(code) => code,
+            Self::Bug => C::ERRCODE_INTERNAL_ERROR,
+        }
+    }
+
+    /// Whether the worker should try the same thing again.
+    pub fn retry(self) -> Retry {
+        match self {
+            Self::SourceUnreachable
+            | Self::SourceRefused
+            | Self::Protocol
+            | Self::Timeout
+            | Self::Limit
+            | Self::NotRunning
+            | Self::Forbidden => Retry::Backoff,
+            Self::InvalidArgument
+            | Self::NotFound
+            | Self::AlreadyExists
+            | Self::WrongState
+            | Self::ReadOnly
+            | Self::Unsupported
+            | Self::Gap
+            | Self::Mismatch
+            | Self::Fenced
+            | Self::Bug => Retry::Never,
+            Self::Local(code) => retry_of_sqlstate(code),
+        }
+    }
+}
+
+/// Failures of this server's own circumstances are retried; everything else is blamed on the data.
+fn retry_of_sqlstate(code: PgSqlErrorCode) -> Retry {
+    use PgSqlErrorCode as C;
+    match code {
+        C::ERRCODE_T_R_SERIALIZATION_FAILURE
+        | C::ERRCODE_T_R_DEADLOCK_DETECTED
+        | C::ERRCODE_T_R_STATEMENT_COMPLETION_UNKNOWN
+        | C::ERRCODE_LOCK_NOT_AVAILABLE
+        | C::ERRCODE_QUERY_CANCELED
+        | C::ERRCODE_ADMIN_SHUTDOWN
+        | C::ERRCODE_CRASH_SHUTDOWN
+        | C::ERRCODE_CANNOT_CONNECT_NOW
+        | C::ERRCODE_DATABASE_DROPPED
+        | C::ERRCODE_INSUFFICIENT_RESOURCES
+        | C::ERRCODE_DISK_FULL
+        | C::ERRCODE_OUT_OF_MEMORY
+        | C::ERRCODE_TOO_MANY_CONNECTIONS
+        | C::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED
+        | C::ERRCODE_OBJECT_IN_USE
+        | C::ERRCODE_SYSTEM_ERROR
+        | C::ERRCODE_IO_ERROR
+        | C::ERRCODE_READ_ONLY_SQL_TRANSACTION => Retry::Backoff,
+        _ => Retry::Never,
+    }
+}
+
+/// An error with what a person needs to act on it.
+#[derive(Clone, Debug)]
+pub struct OdsError {
+    /// Decides the SQLSTATE and the retry policy.
+    pub kind: ErrorKind,
+    /// What happened, to which object.
+    pub message: String,
+    /// Circumstances, where they help.
+    pub detail: Option<String>,
+    /// A command to paste, or a plain instruction.
+    pub hint: Option<String>,
+}
+
+impl OdsError {
+    /// An error of `kind` with its message.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), detail: None, hint: None }
+    }
+
+    /// The same error with a detail.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// The same error with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, its message led by where it happened.
+    #[must_use]
+    pub fn context(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for OdsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for OdsError {}
+
+impl From<OdsError> for ErrorReport {
+    fn from(error: OdsError) -> Self {
+        let mut report =
+            Self::new(error.kind.sqlstate(), error.message, "ods").set_hint(error.hint.unwrap_or_default());
+        if let Some(detail) = error.detail {
+            report = report.set_detail(detail);
+        }
+        report
+    }
+}
+
+impl From<CaughtError> for OdsError {
+    fn from(caught: CaughtError) -> Self {
+        match caught {
+            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => Self {
+                kind: ErrorKind::Local(report.sql_error_code()),
+                message: report.message().to_owned(),
+                detail: None,
+                hint: report.hint().map(str::to_owned),
+            },
+            CaughtError::RustPanic { ereport, .. } => Self {
+                kind: ErrorKind::Bug,
+                message: ereport.message().to_owned(),
+                detail: None,
+                hint: None,
+            },
+        }
+    }
+}
