@@ -49,6 +49,7 @@ CREATE TABLE ods.synced_table (
     source_table text NOT NULL,
     source_oid oid NOT NULL,
     transform text,
+    transform_columns text[],
     filter text,
     on_delete text NOT NULL CONSTRAINT synced_table_on_delete CHECK (on_delete IN ('delete', 'mark', 'ignore')),
     consumer text NOT NULL,
@@ -69,6 +70,7 @@ CREATE TABLE ods.synced_column (
     source_type_oid oid NOT NULL,
     source_type_modifier integer NOT NULL,
     source_type text NOT NULL,
+    local_type text NOT NULL,
     target_name text,
     key_position integer,
     CONSTRAINT synced_column_pkey PRIMARY KEY (table_id, ordinal)

@@ -1,0 +1,300 @@
+//! `ods.create_synced_table`.
+
+use crate::api::columns::{self, Wanted};
+use crate::api::target::{self, ColumnPlan};
+use crate::apply::statements::OnDelete;
+use crate::catalog::table::{execute, spi_error};
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::fence;
+use crate::guard;
+use crate::pg::owner;
+use crate::pg::wait::Deadline;
+use crate::settings;
+use crate::source::postgres::connect::{ServerAccess, connect_control};
+use crate::source::postgres::describe::{self, Key, SourceTable};
+use crate::source::postgres::quote::quote_ident;
+use crate::worker::board;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+/// Creates a read-only table that follows a table of a source, or adopts an existing one.
+#[pg_extern(volatile, parallel_unsafe)]
+#[expect(clippy::too_many_arguments, reason = "each is a named argument of the SQL function")]
+fn create_synced_table(
+    target: &str,
+    server: &str,
+    source: &str,
+    consumer: &str,
+    tier: default!(&str, "'near-real-time'"),
+    max_staleness: default!(Option<pgrx::datum::Interval>, "NULL"),
+    columns: default!(Option<Vec<String>>, "NULL"),
+    key: default!(Option<Vec<String>>, "NULL"),
+    transform: default!(Option<&str>, "NULL"),
+    filter: default!(Option<&str>, "NULL"),
+    on_delete: default!(&str, "'delete'"),
+) -> std::result::Result<pg_sys::Oid, ErrorReport> {
+    Ok(create(&Request {
+        target,
+        server,
+        source,
+        consumer,
+        tier,
+        max_staleness,
+        columns: columns.as_deref(),
+        key: key.as_deref(),
+        transform,
+        filter,
+        on_delete,
+    })?)
+}
+
+/// What a caller asks for.
+struct Request<'a> {
+    target: &'a str,
+    server: &'a str,
+    source: &'a str,
+    consumer: &'a str,
+    tier: &'a str,
+    max_staleness: Option<pgrx::datum::Interval>,
+    columns: Option<&'a [String]>,
+    key: Option<&'a [String]>,
+    transform: Option<&'a str>,
+    filter: Option<&'a str>,
+    on_delete: &'a str,
+}
+
+fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
+    if let fence::Fence::Foreign { reason } = fence::status()? {
+        return Err(OdsError::new(ErrorKind::Fenced, format!("this database is fenced: {reason}"))
+            .hint("SELECT ods.adopt_database();"));
+    }
+    check_choices(request)?;
+    let access = ServerAccess::for_caller(request.server)?;
+    let mut connection =
+        connect_control(&access, Deadline::after(settings::connect_timeout()))?;
+    let found = describe::find(
+        &mut connection,
+        request.source,
+        Deadline::after(settings::network_timeout()),
+    )?;
+    let key = key_of(&found, request.key)?;
+    let plan = plan_columns(&found, request, &key)?;
+    let table = target::prepare(request.target, &plan, request.transform, request.filter, on_delete(request)?)?;
+    owner::as_extension_owner(|| {
+        fence::record()?;
+        let stream = stream_for(&access)?;
+        let id = register(request, &found, &plan, &table, stream)?;
+        register_members(id, &found)?;
+        execute(
+            "INSERT INTO ods.table_state (table_id, state, reason, sweep, load_started_at) \
+             VALUES ($1, 'loading', 'waiting for the stream worker', $2, pg_catalog.clock_timestamp())",
+            &[id.into(), if table.has_rows { "due" } else { "none" }.into()],
+        )?;
+        Ok(())
+    })?;
+    guard::changed();
+    board::wake_at_commit();
+    Ok(table.relation)
+}
+
+fn on_delete(request: &Request<'_>) -> Result<OnDelete> {
+    OnDelete::parse(request.on_delete).ok_or_else(|| {
+        OdsError::new(ErrorKind::InvalidArgument, format!("on_delete can't be {:?}", request.on_delete))
+            .hint("on_delete => 'delete', 'mark' or 'ignore'")
+    })
+}
+
+fn check_choices(request: &Request<'_>) -> Result<()> {
+    on_delete(request)?;
+    if !["real-time", "near-real-time", "batch", "feedback"].contains(&request.tier) {
+        return Err(OdsError::new(ErrorKind::InvalidArgument, format!("tier can't be {:?}", request.tier))
+            .hint("tier => 'real-time', 'near-real-time', 'batch' or 'feedback'"));
+    }
+    if request.consumer.trim().is_empty() {
+        return Err(OdsError::new(ErrorKind::InvalidArgument, "every synced table is kept for a named consumer")
+            .hint("consumer => 'support cockpit'"));
+    }
+    if request.max_staleness.as_ref().is_some_and(|bound| bound.as_micros() <= 0) {
+        return Err(OdsError::new(ErrorKind::InvalidArgument, "max_staleness must be positive")
+            .hint("max_staleness => '5 seconds'"));
+    }
+    Ok(())
+}
+
+/// The key that changes carry. A chosen key must be what the source's replica identity sends, or
+/// deletes could not be told apart.
+fn key_of(source: &SourceTable, chosen: Option<&[String]>) -> Result<Vec<String>> {
+    let display = source.display();
+    match (&source.key, chosen) {
+        (Key::Columns(columns), None) => Ok(columns.clone()),
+        (Key::Columns(columns), Some(chosen)) => {
+            let mut ours = chosen.to_vec();
+            let mut theirs = columns.clone();
+            ours.sort();
+            theirs.sort();
+            if ours == theirs || source.sends_whole_rows() {
+                return Ok(chosen.to_vec());
+            }
+            Err(OdsError::new(
+                ErrorKind::InvalidArgument,
+                format!("the changes of {display} are keyed by ({}), not by the key asked for", columns.join(", ")),
+            )
+            .hint(format!("ALTER TABLE {} REPLICA IDENTITY USING INDEX …;  -- at the source", source.quoted())))
+        }
+        (Key::None { .. }, Some(chosen)) if source.sends_whole_rows() => Ok(chosen.to_vec()),
+        (Key::None { reason, fix }, _) => Err(OdsError::new(
+            ErrorKind::Unsupported,
+            format!("table {display} of the source can't be synced: {reason}"),
+        )
+        .hint(fix.clone())),
+    }
+}
+
+/// Which columns are read, under which names, in which types they will be here.
+fn plan_columns(source: &SourceTable, request: &Request<'_>, key: &[String]) -> Result<Vec<ColumnPlan>> {
+    let wanted: Vec<Wanted> = match request.columns {
+        Some(items) => items.iter().map(|item| columns::parse(item)).collect::<Result<_>>()?,
+        None => source
+            .columns
+            .iter()
+            .filter(|column| column.is_published())
+            .map(|column| Wanted { source: column.name.clone(), target: column.name.clone() })
+            .collect(),
+    };
+    let display = source.display();
+    let mut plan: Vec<ColumnPlan> = Vec::with_capacity(wanted.len());
+    for Wanted { source: name, target } in wanted {
+        let column = source.columns.iter().find(|column| column.name == name).ok_or_else(|| {
+            OdsError::new(ErrorKind::NotFound, format!("table {display} of the source has no column {name:?}"))
+                .hint(format!("SELECT columns FROM ods.discover('{}') WHERE source_table = '{}';", request.server, source.name))
+        })?;
+        if !column.is_published() {
+            return Err(OdsError::new(
+                ErrorKind::Unsupported,
+                format!("column {name:?} of {display} is generated there, and changes do not carry it"),
+            )
+            .hint("Leave it out of `columns`, and compute it here."));
+        }
+        if target.starts_with("_ods_") || plan.iter().any(|other| other.target == target) {
+            return Err(OdsError::new(
+                ErrorKind::InvalidArgument,
+                format!("column name {target:?} is taken"),
+            )
+            .hint(format!("columns => '{{{} AS other_name, …}}'", quote_ident(&name))));
+        }
+        plan.push(ColumnPlan {
+            source: name.clone(),
+            target,
+            attnum: column.attnum,
+            type_oid: column.type_oid,
+            type_modifier: column.typmod,
+            source_type: column.type_name.clone(),
+            key_position: key.iter().position(|part| *part == name).map(|position| position + 1),
+        });
+    }
+    for part in key {
+        if !plan.iter().any(|column| column.source == *part) {
+            return Err(OdsError::new(
+                ErrorKind::InvalidArgument,
+                format!("key column {part:?} of {display} is not among the columns to sync"),
+            )
+            .hint(format!("columns => '{{{}, …}}'", quote_ident(part))));
+        }
+    }
+    Ok(plan)
+}
+
+/// The server's stream, made now if this is its first table.
+fn stream_for(access: &ServerAccess) -> Result<i32> {
+    execute(
+        "INSERT INTO ods.stream (server_name, stream_name, publication_name, publication_made_by_ods) \
+         SELECT $1::pg_catalog.name, coalesce($2, 'ods_' || n.id), coalesce($3, 'ods_' || n.id), $3 IS NULL \
+         FROM (SELECT pg_catalog.left(pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', ''), 16) AS id) n \
+         WHERE NOT EXISTS (SELECT FROM ods.stream s WHERE s.server_name = $1::pg_catalog.name)",
+        &[
+            access.server.name.as_str().into(),
+            access.stream.slot_name.as_deref().into(),
+            access.stream.publication.as_deref().into(),
+        ],
+    )?;
+    execute(
+        "INSERT INTO ods.stream_position (stream_id) SELECT s.stream_id FROM ods.stream s \
+         WHERE s.server_name = $1::pg_catalog.name ON CONFLICT DO NOTHING",
+        &[access.server.name.as_str().into()],
+    )?;
+    Spi::get_one_with_args::<i32>(
+        "SELECT s.stream_id FROM ods.stream s WHERE s.server_name = $1::pg_catalog.name",
+        &[access.server.name.as_str().into()],
+    )
+    .map_err(spi_error)?
+    .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the stream just made is not there"))
+}
+
+fn register(
+    request: &Request<'_>,
+    source: &SourceTable,
+    plan: &[ColumnPlan],
+    table: &target::Prepared,
+    stream: i32,
+) -> Result<i32> {
+    let id = Spi::get_one_with_args::<i32>(
+        "INSERT INTO ods.synced_table (relation, stream_id, source_schema, source_table, source_oid, \
+             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING table_id",
+        &[
+            table.relation.into(),
+            stream.into(),
+            source.schema.as_str().into(),
+            source.name.as_str().into(),
+            pg_sys::Oid::from(source.oid).into(),
+            request.transform.into(),
+            table.transform_columns.clone().into(),
+            request.filter.into(),
+            request.on_delete.into(),
+            request.consumer.into(),
+            request.tier.into(),
+            request.max_staleness.into(),
+        ],
+    )
+    .map_err(spi_error)?
+    .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the catalog did not take the table"))?;
+    for (ordinal, column) in (1i32..).zip(plan) {
+        execute(
+            "INSERT INTO ods.synced_column (table_id, ordinal, source_name, source_attnum, source_type_oid, \
+                 source_type_modifier, source_type, local_type, target_name, key_position) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            &[
+                id.into(),
+                ordinal.into(),
+                column.source.as_str().into(),
+                column.attnum.into(),
+                pg_sys::Oid::from(column.type_oid).into(),
+                column.type_modifier.into(),
+                column.source_type.as_str().into(),
+                table.local_types[(ordinal - 1) as usize].as_str().into(),
+                table.targets[(ordinal - 1) as usize].as_deref().into(),
+                column.key_position.map(|position| position as i32).into(),
+            ],
+        )?;
+    }
+    Ok(id)
+}
+
+/// The relations at the source that feed the table; the worker keeps the list current.
+fn register_members(id: i32, source: &SourceTable) -> Result<()> {
+    for member in source.members() {
+        execute(
+            "INSERT INTO ods.source_member (table_id, source_oid, source_schema, source_table, rows_estimated) \
+             VALUES ($1, $2, $3, $4, $5)",
+            &[
+                id.into(),
+                pg_sys::Oid::from(member.oid).into(),
+                member.schema.as_str().into(),
+                member.name.as_str().into(),
+                member.estimated_rows.into(),
+            ],
+        )?;
+    }
+    Ok(())
+}

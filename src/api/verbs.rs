@@ -1,0 +1,97 @@
+//! Pause, resume and drop: the catalog is written here, the workers act at commit.
+
+use crate::api::lookup;
+use crate::catalog::table::{TableState, execute, set_state};
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::owner;
+use crate::worker::board;
+use pgrx::PgRelation;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+/// Sets a synced table aside: readers keep its rows, changes pass by, and the source need not keep
+/// WAL for it. `ods.resume` brings it up to date.
+#[pg_extern(volatile, parallel_unsafe)]
+fn pause(relation: PgRelation) -> std::result::Result<(), ErrorReport> {
+    Ok(change_state(&relation, |id, state| match state.as_str() {
+        "paused" => Ok(()),
+        _ => set_state(id, TableState::Paused, Some("paused by ods.pause"), Some("ods.resume")),
+    })?)
+}
+
+/// Brings a paused or failed table up to date, online: rows that are missing are inserted, rows
+/// that differ are fixed, rows that the source no longer has are deleted, equal rows stay untouched.
+#[pg_extern(volatile, parallel_unsafe)]
+fn resume(relation: PgRelation) -> std::result::Result<(), ErrorReport> {
+    let name = relation.name().to_owned();
+    Ok(change_state(&relation, |id, state| match state.as_str() {
+        "paused" | "failed" => reconcile(id),
+        _ => Err(OdsError::new(
+            ErrorKind::WrongState,
+            format!("synced table {name} is neither paused nor failed"),
+        )
+        .hint("TABLE ods.sync_status;")),
+    })?)
+}
+
+/// Ends the synchronisation of a table. With `keep_data` it stays as an ordinary table that anyone
+/// with the right may write; without, it is dropped.
+#[pg_extern(volatile, parallel_unsafe)]
+fn drop_synced_table(
+    relation: PgRelation,
+    keep_data: default!(bool, "true"),
+) -> std::result::Result<(), ErrorReport> {
+    Ok(drop_table(relation, keep_data)?)
+}
+
+fn drop_table(relation: PgRelation, keep_data: bool) -> Result<()> {
+    let id = lookup::owned_table(&relation)?;
+    let qualified = format!(
+        "{}.{}",
+        pgrx::spi::quote_identifier(relation.namespace()),
+        pgrx::spi::quote_identifier(relation.name())
+    );
+    owner::as_extension_owner(|| release(id))?;
+    drop(relation);
+    if !keep_data {
+        execute(&format!("DROP TABLE {qualified}"), &[])?;
+    }
+    board::wake_at_commit();
+    Ok(())
+}
+
+/// Takes a table out of the catalog, and its stream with the last of its tables.
+fn release(table_id: i32) -> Result<()> {
+    execute("DELETE FROM ods.synced_table WHERE table_id = $1", &[table_id.into()])?;
+    Ok(())
+}
+
+/// Has a table read anew over the rows that are there.
+pub fn reconcile(table_id: i32) -> Result<()> {
+    execute(
+        "UPDATE ods.source_member SET state = 'loading', last_key = NULL, rows_done = 0 WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
+    execute("DELETE FROM ods.reread WHERE table_id = $1", &[table_id.into()])?;
+    execute(
+        "UPDATE ods.table_state SET sweep = 'due', sweep_key = NULL, \
+                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
+    set_state(table_id, TableState::Loading, Some("reconciling with the source"), None)
+}
+
+fn change_state(relation: &PgRelation, change: impl FnOnce(i32, String) -> Result<()>) -> Result<()> {
+    let id = lookup::owned_table(relation)?;
+    owner::as_extension_owner(|| {
+        let state = Spi::get_one_with_args::<String>(
+            "SELECT state FROM ods.table_state WHERE table_id = $1 FOR UPDATE",
+            &[id.into()],
+        )
+        .map_err(crate::catalog::table::spi_error)?
+        .unwrap_or_default();
+        change(id, state)
+    })?;
+    board::wake_at_commit();
+    Ok(())
+}

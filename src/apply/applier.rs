@@ -1,0 +1,391 @@
+//! Gathers changes of all tables of a stream and writes them, in one local transaction with the
+//! stream's position.
+
+use crate::apply::route::{Route, Routes};
+use crate::apply::target::Target;
+use crate::apply::write::{self, Mode};
+use crate::batch::{BatchError, DeletePolicy, Push, Shape, Stamp, TableBatch};
+use crate::catalog::table::{self, SyncedTable, TableState};
+use crate::catalog::{incident, stream};
+use crate::decode::change::Change;
+use crate::decode::pgoutput::Relation;
+use crate::error::{ErrorKind, OdsError, Result, Retry};
+use crate::load::memory::Memory;
+use crate::pg::{owner::ActingAs, subxact, xact};
+use crate::guard::Writing;
+use crate::settings;
+use pgrx::Spi;
+use std::collections::{BTreeMap, HashMap};
+
+/// How changes are gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// Net change of as many changes as a batch holds.
+    Fast,
+    /// Change by change in the order of events, each in a subtransaction of its own, so that one
+    /// that can't be applied is known and sets aside its table only.
+    Single,
+}
+
+/// A synced table and what waits to be written to it.
+pub struct Table {
+    /// As the catalog describes it.
+    pub synced: SyncedTable,
+    /// Open for writing.
+    pub target: Target,
+    batch: TableBatch,
+    /// What was streamed while rows are being read from the source.
+    pub memory: Option<Memory>,
+    rows_applied: i64,
+}
+
+/// The applier of one stream.
+pub struct Applier {
+    stream_id: i32,
+    encoding: i32,
+    tables: BTreeMap<i32, Table>,
+    routes: Routes,
+    care: Care,
+    pending_rows: usize,
+    is_open: bool,
+    /// Tables to be set aside with the next commit.
+    failing: HashMap<i32, OdsError>,
+    rereads: Vec<(i32, Vec<String>)>,
+    rows_written: u64,
+}
+
+/// What a commit made durable later needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed {
+    /// The end of the local commit record; none if nothing was written.
+    pub local_lsn: Option<u64>,
+    /// Rows written by it.
+    pub rows: u64,
+}
+
+impl Applier {
+    /// An applier without tables; text will come in `encoding`.
+    pub fn new(stream_id: i32, encoding: i32, care: Care) -> Self {
+        Self {
+            stream_id,
+            encoding,
+            tables: BTreeMap::new(),
+            routes: Routes::default(),
+            care,
+            pending_rows: 0,
+            is_open: false,
+            failing: HashMap::new(),
+            rereads: Vec::new(),
+            rows_written: 0,
+        }
+    }
+
+    /// How changes are gathered from now on.
+    pub fn set_care(&mut self, care: Care) {
+        self.care = care;
+    }
+
+    /// The tables, by id.
+    pub fn tables(&mut self) -> impl Iterator<Item = &mut Table> {
+        self.tables.values_mut()
+    }
+
+    /// One table.
+    pub fn table(&mut self, id: i32) -> Option<&mut Table> {
+        self.tables.get_mut(&id)
+    }
+
+    /// Whether anything waits for a commit.
+    pub fn has_pending(&self) -> bool {
+        self.is_open || self.pending_rows > 0 || !self.failing.is_empty()
+    }
+
+    /// Reads the tables anew from the catalog. Only with nothing pending, inside a transaction.
+    pub fn reload(&mut self) -> Result<()> {
+        let mut known = std::mem::take(&mut self.tables);
+        for synced in table::of_stream(self.stream_id)? {
+            let id = synced.id;
+            let kept = known.remove(&id).filter(|table| table.is_same_definition(&synced));
+            let table = match kept {
+                Some(mut table) => {
+                    if synced.state == TableState::Loading && table.synced.state != TableState::Loading
+                    {
+                        table.memory = Some(Memory::new(settings::load_memory()));
+                    }
+                    table.synced = synced;
+                    Ok(table)
+                }
+                None => Table::open(synced.clone(), self.encoding),
+            };
+            match table {
+                Ok(table) => {
+                    self.tables.insert(id, table);
+                }
+                Err(error) => {
+                    if matches!(synced.state, TableState::Live | TableState::Loading) {
+                        set_aside(self.stream_id, id, &synced, &error)?;
+                    }
+                }
+            }
+        }
+        self.routes.rebuild(self.tables.values().map(|table| &table.synced));
+        Ok(())
+    }
+
+    /// The shape of a relation, as announced in the stream.
+    pub fn announce(&mut self, relation: &Relation) {
+        if let Err((id, error)) = self.routes.announce(relation, &self.tables) {
+            self.fail(id, error);
+        }
+    }
+
+    /// Takes one change of a committed transaction.
+    pub fn push(&mut self, change: &Change<'_>, stamp: Stamp) -> Result<()> {
+        let Some(Route { table: id, projection }) = self.routes.of(change.relation) else {
+            return Ok(());
+        };
+        let (id, projection) = (*id, projection.clone());
+        if self.failing.contains_key(&id) {
+            return Ok(());
+        }
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        if !table.is_followed() {
+            return Ok(());
+        }
+        if let Some(memory) = &mut table.memory {
+            memory.remember(stamp.xid, &projection, &change.op, stamp).map_err(bad_change)?;
+        }
+        match table.batch.push(&projection, &change.op, stamp) {
+            Ok(Push::Taken) => {}
+            Ok(Push::FlushFirst) => {
+                self.flush()?;
+                let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+                match table.batch.push(&projection, &change.op, stamp) {
+                    Ok(Push::Taken) => {}
+                    Ok(Push::FlushFirst) => {
+                        return Err(OdsError::new(ErrorKind::Bug, "an empty batch refused a change"));
+                    }
+                    Err(error) => self.fail(id, bad_change(error)),
+                }
+            }
+            Err(error) => {
+                self.fail(id, bad_change(error));
+                return Ok(());
+            }
+        }
+        self.pending_rows += 1;
+        if self.care == Care::Single || self.is_full() {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Empties the tables fed by these relations: a barrier in the order of changes.
+    pub fn truncate(&mut self, relations: &[u32], stamp: Stamp) -> Result<()> {
+        self.flush()?;
+        for relation in relations {
+            let Some(Route { table: id, .. }) = self.routes.of(*relation) else { continue };
+            let id = *id;
+            let Some(table) = self.tables.get_mut(&id) else { continue };
+            if !table.is_followed() || self.failing.contains_key(&id) {
+                continue;
+            }
+            if table.synced.members.len() > 1 || table.memory.is_some() {
+                // Rows do not tell which partition they came from, so the source is asked which
+                // keys it still has; the same where rows are still being read.
+                self.open();
+                crate::api::verbs::reconcile(id)?;
+                continue;
+            }
+            let Some(sql) = table.target.shape.delete_all() else { continue };
+            let _ = stamp;
+            self.open();
+            let Some(table) = self.tables.get_mut(&id) else { continue };
+            let _writing = Writing::allow(table.target.relation);
+            let _acting = ActingAs::owner(table.target.owner);
+            Spi::run(&sql).map_err(table::spi_error)?;
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.pending_rows >= settings::batch_rows() || self.bytes() >= settings::batch_bytes()
+    }
+
+    fn bytes(&self) -> usize {
+        // Looked at only now and then: the sum over all tables is not free.
+        if self.pending_rows % 256 != 0 {
+            return 0;
+        }
+        self.tables.values().map(|table| table.batch.bytes()).sum()
+    }
+
+    fn open(&mut self) {
+        if !self.is_open {
+            xact::begin();
+            self.is_open = true;
+        }
+    }
+
+    /// Writes what was gathered, without committing.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.pending_rows == 0 {
+            return Ok(());
+        }
+        self.open();
+        self.pending_rows = 0;
+        for id in self.routes.write_order() {
+            let Some(table) = self.tables.get_mut(&id) else { continue };
+            if table.batch.is_empty() {
+                continue;
+            }
+            if self.failing.contains_key(&id) {
+                table.batch.clear();
+                continue;
+            }
+            let mode = match table.memory {
+                Some(_) => Mode::Loading,
+                None => Mode::Live,
+            };
+            let written = match self.care {
+                Care::Fast => write::write(&mut table.target, &mut table.batch, mode),
+                Care::Single => {
+                    subxact::run(|| write::write(&mut table.target, &mut table.batch, mode))
+                }
+            };
+            table.batch.clear();
+            match written {
+                Ok(written) => {
+                    table.rows_applied += written.rows as i64;
+                    self.rows_written += written.rows;
+                    self.rereads.extend(written.rereads.into_iter().map(|key| (id, key)));
+                }
+                Err(error) if self.care == Care::Single && error.kind.retry() == Retry::Never => {
+                    self.fail(id, error);
+                }
+                Err(error) => return Err(error.context(table.synced.display())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets a table aside with the next commit; its changes pass by from now on.
+    pub fn fail(&mut self, id: i32, error: OdsError) {
+        if let Some(table) = self.tables.get_mut(&id) {
+            table.batch.clear();
+            table.memory = None;
+            self.failing.entry(id).or_insert(error);
+        }
+    }
+
+    /// Writes what is left, stores the position with it and commits without waiting for the disk.
+    pub fn commit(&mut self, position: &str, fresh_as_of: Option<i64>) -> Result<Committed> {
+        self.flush()?;
+        self.open();
+        for (id, error) in std::mem::take(&mut self.failing) {
+            if let Some(table) = self.tables.get_mut(&id) {
+                set_aside(self.stream_id, id, &table.synced, &error)?;
+                table.synced.state = TableState::Failed;
+            }
+        }
+        for (id, key) in std::mem::take(&mut self.rereads) {
+            table::add_reread(id, &key)?;
+            if let Some(table) = self.tables.get_mut(&id) {
+                table.begin_memory();
+                if !table.synced.rereads.contains(&key) {
+                    table.synced.rereads.push(key);
+                }
+            }
+        }
+        stream::advance(self.stream_id, position, fresh_as_of)?;
+        self.is_open = false;
+        let local_lsn = xact::commit_async_then_lsn();
+        Ok(Committed { local_lsn, rows: std::mem::take(&mut self.rows_written) })
+    }
+
+    /// Adds the counts of rows applied to the catalog; part of the next commit.
+    pub fn store_counts(&mut self) -> Result<()> {
+        self.open();
+        for (id, table) in &mut self.tables {
+            if table.rows_applied > 0 {
+                table::add_rows_applied(*id, std::mem::take(&mut table.rows_applied))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `f` in the transaction of the next commit.
+    pub fn within<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.open();
+        f(self)
+    }
+}
+
+fn bad_change(error: BatchError) -> OdsError {
+    OdsError::new(ErrorKind::Mismatch, format!("a change can't be applied: {error}"))
+}
+
+fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) -> Result<()> {
+    let name = synced.display();
+    let fix = match &error.hint {
+        Some(hint) if !hint.is_empty() => format!("{hint} Then: SELECT ods.resume('{name}');"),
+        _ => format!("SELECT ods.resume('{name}');"),
+    };
+    table::set_state(id, TableState::Failed, Some(&error.message), Some(&fix))?;
+    incident::record(
+        stream_id,
+        Some((synced.relation, &name)),
+        incident::IncidentKind::ApplyFailed,
+        &error.message,
+        Some(&fix),
+    )?;
+    pgrx::warning!("ods: synced table {name} is set aside: {}", error.message);
+    Ok(())
+}
+
+impl Table {
+    fn open(synced: SyncedTable, encoding: i32) -> Result<Self> {
+        let target = Target::open(&synced, encoding)?;
+        let key = synced
+            .key()
+            .into_iter()
+            .map(|column| u16::try_from(column).unwrap_or(u16::MAX))
+            .collect();
+        let deletes = if target.deletes_matter { DeletePolicy::Keep } else { DeletePolicy::Net };
+        let shape = Shape::new(synced.columns.len(), key, deletes)
+            .map_err(|error| OdsError::new(ErrorKind::Bug, error.to_string()))?;
+        let mut table =
+            Self { synced, target, batch: TableBatch::new(shape), memory: None, rows_applied: 0 };
+        if table.synced.state == TableState::Loading || !table.synced.rereads.is_empty() {
+            table.begin_memory();
+        }
+        Ok(table)
+    }
+
+    /// Remembers changes from now on.
+    fn begin_memory(&mut self) {
+        self.memory.get_or_insert_with(|| Memory::new(settings::load_memory()));
+    }
+
+    /// Whether its changes are applied.
+    pub fn is_followed(&self) -> bool {
+        matches!(self.synced.state, TableState::Live | TableState::Loading)
+    }
+
+    /// The shape of its batches.
+    pub fn shape(&self) -> &Shape {
+        self.batch.shape()
+    }
+
+    fn is_same_definition(&self, other: &SyncedTable) -> bool {
+        let mine = &self.synced;
+        mine.relation == other.relation
+            && mine.owner == other.owner
+            && mine.schema == other.schema
+            && mine.name == other.name
+            && mine.transform == other.transform
+            && mine.filter == other.filter
+            && mine.on_delete == other.on_delete
+            && mine.columns == other.columns
+    }
+}

@@ -1,0 +1,267 @@
+//! Writes rows that were read from the source under what was streamed meanwhile.
+
+use crate::apply::applier::{Applier, Table};
+use crate::apply::write::{self, Mode};
+use crate::batch::TableBatch;
+use crate::batch::Stamp;
+use crate::catalog::table::{self, Sweep, spi_error};
+use crate::decode::cell::Cell;
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::guard::Writing;
+use crate::load::chunk::{Rows, key_of};
+use crate::load::copy_text;
+use crate::load::loader::{Chunk, What};
+use crate::pg::copy_from::{CopySource, copy_from};
+use crate::pg::owner::ActingAs;
+use crate::pg::xact;
+use pgrx::PgSqlErrorCode;
+use pgrx::prelude::*;
+use std::collections::HashSet;
+
+/// What became of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its rows are here.
+    Applied,
+    /// It can't be judged any more and must be read again.
+    ReadAgain,
+}
+
+/// Writes a chunk and commits it with `position`, which the stream has reached.
+pub fn apply(
+    applier: &mut Applier,
+    chunk: &Chunk,
+    position: &str,
+    fresh_as_of: Option<i64>,
+    keep_reading: &mut dyn FnMut(),
+) -> Result<Outcome> {
+    let id = chunk.table;
+    let Some(table) = applier.table(id) else { return Ok(Outcome::Applied) };
+    let Some(memory) = &table.memory else { return Ok(Outcome::Applied) };
+    if !memory.can_judge(&chunk.rows.snapshot) {
+        forget(table, &chunk.rows);
+        return Ok(Outcome::ReadAgain);
+    }
+    let touched = memory.touches(table.shape(), &chunk.rows.snapshot);
+    if is_plain(table, chunk) && !chunk.rows.is_empty() {
+        let key = table.synced.key();
+        let untouched = touched.is_empty()
+            || chunk.rows.iter().all(|line| {
+                key_of(line, &key).is_some_and(|key| !touched.contains_key_parts(&key))
+            });
+        if untouched {
+            match xact::catch(|| applier.within(|applier| insert_raw(applier, chunk, keep_reading))) {
+                Ok(()) => return finish(applier, chunk, position, fresh_as_of),
+                // A row that the stream brought is there already.
+                Err(error) if error.kind == ErrorKind::Local(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION) => {
+                    applier.forget_transaction();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    applier.within(|applier| reconcile(applier, chunk))?;
+    finish(applier, chunk, position, fresh_as_of)
+}
+
+fn forget(table: &mut Table, rows: &Rows) {
+    if let Some(memory) = &mut table.memory {
+        memory.forget_seen(&rows.snapshot);
+    }
+}
+
+/// Whether the lines may go into the table as they are.
+fn is_plain(table: &Table, chunk: &Chunk) -> bool {
+    matches!(chunk.what, What::Range { .. })
+        && !table.target.shape.has_user_sql()
+        && table.synced.sweep == Sweep::None
+}
+
+fn finish(
+    applier: &mut Applier,
+    chunk: &Chunk,
+    position: &str,
+    fresh_as_of: Option<i64>,
+) -> Result<Outcome> {
+    let id = chunk.table;
+    let rows = chunk.rows.len() as i64;
+    applier.within(|applier| {
+        match &chunk.what {
+            What::Range { member, .. } => {
+                table::member_progress(id, *member, chunk.last_key.as_deref(), rows, chunk.is_last)?;
+            }
+            What::Sweep { keys } => table::sweep_progress(id, keys.last().map(Vec::as_slice))?,
+            What::Rereads { keys } => {
+                for key in keys {
+                    table::remove_reread(id, key)?;
+                }
+            }
+        }
+        if let Some(table) = applier.table(id) {
+            match &chunk.what {
+                What::Range { member, .. } => {
+                    if let Some(member) = table.synced.members.iter_mut().find(|known| known.oid == *member) {
+                        member.loaded = chunk.is_last;
+                        member.rows_done += rows;
+                        if chunk.last_key.is_some() {
+                            member.last_key.clone_from(&chunk.last_key);
+                        }
+                    }
+                }
+                What::Sweep { keys } => table.synced.sweep_key = keys.last().cloned(),
+                What::Rereads { keys } => table.synced.rereads.retain(|key| !keys.contains(key)),
+            }
+            forget(table, &chunk.rows);
+        }
+        Ok(())
+    })?;
+    applier.commit(position, fresh_as_of)?;
+    Ok(Outcome::Applied)
+}
+
+/// Lines as COPY sent them, into COPY.
+struct RawLines<'c> {
+    rest: &'c [u8],
+    keep_reading: &'c mut dyn FnMut(),
+}
+
+impl CopySource for RawLines<'_> {
+    fn fill(&mut self, buffer: &mut [u8]) -> usize {
+        // Meanwhile the source goes on with the next chunk, as long as somebody reads it.
+        (self.keep_reading)();
+        let taken = self.rest.len().min(buffer.len());
+        buffer[..taken].copy_from_slice(&self.rest[..taken]);
+        self.rest = &self.rest[taken..];
+        taken
+    }
+}
+
+fn insert_raw(applier: &mut Applier, chunk: &Chunk, keep_reading: &mut dyn FnMut()) -> Result<()> {
+    let Some(table) = applier.table(chunk.table) else { return Ok(()) };
+    let target = &table.target;
+    let _writing = Writing::allow(target.relation);
+    let _acting = ActingAs::owner(target.owner);
+    let mut lines = RawLines { rest: &chunk.rows.lines, keep_reading };
+    copy_from(target.relation, &target.shape.targets(), target.encoding_name(), &mut lines)?;
+    Ok(())
+}
+
+/// The chunk's rows as base, what its snapshot has not seen over them, and the difference to what
+/// is here written.
+fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<()> {
+    let Some(table) = applier.table(chunk.table) else { return Ok(()) };
+    let Table { target, memory, synced, .. } = table;
+    let Some(memory) = memory else { return Ok(()) };
+    let bad = |error: crate::batch::BatchError| {
+        OdsError::new(ErrorKind::Mismatch, format!("a row of the source can't be applied: {error}"))
+    };
+    let shape = crate::batch::Shape::new(
+        synced.columns.len(),
+        synced.key().into_iter().map(|column| column as u16).collect(),
+        crate::batch::DeletePolicy::Net,
+    )
+    .map_err(bad)?;
+    let mut batch = TableBatch::new(shape);
+    let touched = memory.touches(batch.shape(), &chunk.rows.snapshot);
+    match &chunk.what {
+        What::Range { .. } => push_rows(&mut batch, &chunk.rows)?,
+        What::Rereads { keys } => {
+            push_missing(&mut batch, synced, chunk, keys, |_| false)?;
+            push_rows(&mut batch, &chunk.rows)?;
+        }
+        // Rows that are still there were compared when they were read; only what is gone matters,
+        // and of that nothing that the stream has touched since.
+        What::Sweep { keys } => {
+            push_missing(&mut batch, synced, chunk, keys, |key| touched.contains_key_parts(key))?;
+        }
+    }
+    if !matches!(chunk.what, What::Sweep { .. }) {
+        for (op, stamp) in memory.unseen(&chunk.rows.snapshot) {
+            let _ = batch.push_projected(&op, stamp).map_err(bad)?;
+        }
+    }
+    let written = write::write(target, &mut batch, Mode::Reconcile)?;
+    for key in written.rereads {
+        if !synced.rereads.contains(&key) {
+            table::add_reread(synced.id, &key)?;
+            synced.rereads.push(key);
+        }
+    }
+    Ok(())
+}
+
+fn push_rows(batch: &mut TableBatch, rows: &Rows) -> Result<()> {
+    let mut values: Vec<Option<Vec<u8>>> = Vec::new();
+    for line in rows.iter() {
+        values.clear();
+        for field in copy_text::fields(line) {
+            let mut value = Vec::new();
+            values.push(field.unescape_into(&mut value).then_some(value));
+        }
+        let cells = values.iter().map(|value| match value {
+            None => Cell::Null,
+            Some(text) => Cell::Text(text),
+        });
+        batch.push_base(cells, None).map_err(|error| {
+            OdsError::new(ErrorKind::Mismatch, format!("a row of the source can't be applied: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Deletes for the keys asked for that did not come.
+fn push_missing(
+    batch: &mut TableBatch,
+    synced: &crate::catalog::table::SyncedTable,
+    chunk: &Chunk,
+    keys: &[Vec<String>],
+    keep: impl Fn(&[Vec<u8>]) -> bool,
+) -> Result<()> {
+    let key_columns = synced.key();
+    let came: HashSet<Vec<Vec<u8>>> =
+        chunk.rows.iter().filter_map(|line| key_of(line, &key_columns)).collect();
+    for key in keys {
+        let key: Vec<Vec<u8>> = key.iter().map(|part| part.clone().into_bytes()).collect();
+        if came.contains(&key) || keep(&key) {
+            continue;
+        }
+        let mut row = crate::decode::cell::TupleBuf::new();
+        for column in 0..synced.columns.len() {
+            let cell = match key_columns.iter().position(|part| *part == column) {
+                Some(position) => Cell::Text(&key[position]),
+                None => Cell::Null,
+            };
+            row.push(cell).map_err(|error| OdsError::new(ErrorKind::Bug, error.to_string()))?;
+        }
+        let old = crate::decode::change::Old::Key(row.tuple());
+        let op = crate::decode::change::Op::Delete { old };
+        let _ = batch
+            .push_projected(&op, Stamp { committed_at_us: 0, xid: 0 })
+            .map_err(|error| OdsError::new(ErrorKind::Bug, error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The next keys that are here, for the sweep.
+pub fn local_keys(table: &Table, limit: i64) -> Result<Vec<Vec<String>>> {
+    let after = table.synced.sweep_key.as_deref();
+    let sql = table.target.shape.next_keys(after.is_some());
+    let mut args: Vec<pgrx::datum::DatumWithOid<'_>> = vec![limit.into()];
+    for part in after.unwrap_or_default() {
+        args.push(part.as_str().into());
+    }
+    let width = table.target.shape.key.len();
+    Spi::connect(|client| {
+        let rows = client.select(&sql, None, &args).map_err(spi_error)?;
+        rows.map(|row| {
+            (1..=width)
+                .map(|column| {
+                    row.get::<String>(column).ok().flatten().ok_or_else(|| {
+                        OdsError::new(ErrorKind::Bug, "a key column of a synced table is null")
+                    })
+                })
+                .collect()
+        })
+        .collect()
+    })
+}

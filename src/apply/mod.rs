@@ -1,0 +1,4 @@
+//! The only writer of synced tables.
+
+pub mod statements;
+pub mod target;

@@ -1,0 +1,118 @@
+//! Which synced table the changes of a source relation belong to, and where its columns stand in
+//! the relation's tuples.
+
+use crate::apply::applier::Table;
+use crate::catalog::table::SyncedTable;
+use crate::decode::pgoutput::{Relation, ReplicaIdentity};
+use crate::error::{ErrorKind, OdsError};
+use std::collections::{BTreeMap, HashMap};
+
+/// Where changes of one source relation go.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The synced table's id.
+    pub table: i32,
+    /// For each synced column, its place in the relation's tuples.
+    pub projection: Vec<u16>,
+}
+
+/// All routes of a stream.
+#[derive(Default)]
+pub struct Routes {
+    members: HashMap<u32, i32>,
+    announced: HashMap<u32, Relation>,
+    routes: HashMap<u32, Route>,
+    order: Vec<i32>,
+}
+
+impl Routes {
+    /// The route of a relation.
+    pub fn of(&self, relation: u32) -> Option<&Route> {
+        self.routes.get(&relation)
+    }
+
+    /// Tables in the order in which they are written.
+    pub fn write_order(&self) -> Vec<i32> {
+        self.order.clone()
+    }
+
+    /// Forgets the routes of relations that no longer belong to the same table.
+    pub fn rebuild<'t>(&mut self, tables: impl Iterator<Item = &'t SyncedTable>) {
+        self.members.clear();
+        self.order.clear();
+        for table in tables {
+            self.order.push(table.id);
+            for member in &table.members {
+                self.members.insert(member.oid, table.id);
+            }
+        }
+        self.routes.clear();
+    }
+
+    /// Makes routes for the relations that were announced before `rebuild`.
+    pub fn restore(&mut self, tables: &BTreeMap<i32, Table>) -> Vec<(i32, OdsError)> {
+        let announced: Vec<Relation> = self.announced.values().cloned().collect();
+        announced.iter().filter_map(|relation| self.route(relation, tables).err()).collect()
+    }
+
+    /// Takes in the shape of a relation; an error concerns the table named.
+    pub fn announce(
+        &mut self,
+        relation: &Relation,
+        tables: &BTreeMap<i32, Table>,
+    ) -> std::result::Result<(), (i32, OdsError)> {
+        self.announced.insert(relation.id, relation.clone());
+        self.route(relation, tables)
+    }
+
+    fn route(
+        &mut self,
+        relation: &Relation,
+        tables: &BTreeMap<i32, Table>,
+    ) -> std::result::Result<(), (i32, OdsError)> {
+        self.routes.remove(&relation.id);
+        let Some(table) = self.members.get(&relation.id).and_then(|id| tables.get(id)) else {
+            return Ok(());
+        };
+        let projection =
+            project(relation, &table.synced).map_err(|error| (table.synced.id, error))?;
+        self.routes.insert(relation.id, Route { table: table.synced.id, projection });
+        Ok(())
+    }
+}
+
+/// Finds the synced columns in a relation by name and type.
+fn project(relation: &Relation, table: &SyncedTable) -> std::result::Result<Vec<u16>, OdsError> {
+    let changed = |what: String| {
+        OdsError::new(
+            ErrorKind::Mismatch,
+            format!("{}.{} changed at the source: {what}", table.source_schema, table.source_table),
+        )
+    };
+    table
+        .columns
+        .iter()
+        .map(|column| {
+            let found = relation
+                .columns
+                .iter()
+                .position(|there| there.name.as_bytes() == column.source_name.as_bytes())
+                .ok_or_else(|| changed(format!("column {} is no longer sent", column.source_name)))?;
+            let there = &relation.columns[found];
+            if there.type_oid != column.source_type_oid {
+                return Err(changed(format!(
+                    "column {} is no longer of type {}",
+                    column.source_name, column.source_type
+                )));
+            }
+            let identifies = there.in_identity || relation.replica_identity == ReplicaIdentity::Full;
+            if column.key_position.is_some() && !identifies {
+                return Err(changed(format!(
+                    "key column {} is no longer part of the replica identity",
+                    column.source_name
+                )));
+            }
+            u16::try_from(found).map_err(|_| changed("it has too many columns".to_owned()))
+        })
+        .collect()
+}

@@ -1,0 +1,271 @@
+//! One synced table as the applier writes it: its row types and prepared statements.
+
+use crate::apply::statements::{Column, OnDelete, Shape, Touch, quote_ident};
+use crate::catalog::table::{SyncedTable, spi_error};
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::row_store::{ColumnType, RowType};
+use crate::pg::spi::{Connection, Statement};
+use pgrx::prelude::*;
+use pgrx::pg_sys;
+use std::collections::HashMap;
+
+/// Rows a statement is planned for; a typical batch.
+const PLANNED_ROWS: f64 = 1000.0;
+
+/// A statement over values, by what it does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Insert rows known to be new.
+    Insert,
+    /// Insert rows whose key is not here.
+    InsertMissing,
+    /// Update whole rows.
+    UpdateWhole(Touch),
+    /// Update the present columns.
+    UpdatePresent(Vec<bool>),
+    /// Delete rows that the filter turns away.
+    DeleteFiltered,
+    /// Delete by key.
+    Delete,
+    /// Delete by the key a row had before.
+    DeleteMoved,
+    /// Read the local values of rows.
+    ReadLocal,
+}
+
+/// The relation that a statement reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rows {
+    /// `v0…, committed_at`.
+    Values,
+    /// `k0…, committed_at`.
+    Keys,
+    /// `o0…`.
+    Origins,
+    /// `k0…, ordinal`.
+    Numbered,
+}
+
+impl Kind {
+    fn rows(&self) -> Rows {
+        match self {
+            Self::Insert
+            | Self::InsertMissing
+            | Self::UpdateWhole(_)
+            | Self::UpdatePresent(_)
+            | Self::DeleteFiltered => Rows::Values,
+            Self::Delete => Rows::Keys,
+            Self::DeleteMoved => Rows::Origins,
+            Self::ReadLocal => Rows::Numbered,
+        }
+    }
+}
+
+/// A synced table, open for writing.
+pub struct Target {
+    /// The table.
+    pub relation: pg_sys::Oid,
+    /// As whom it is written.
+    pub owner: pg_sys::Oid,
+    /// What its statements depend on.
+    pub shape: Shape,
+    /// Whether a foreign key with an action points here, so that deletes must not be netted away.
+    pub deletes_matter: bool,
+    /// Whether each key column compares as a number, for sorting.
+    pub numeric_key: Vec<bool>,
+    values: RowType,
+    keys: RowType,
+    origins: RowType,
+    numbered: RowType,
+    statements: HashMap<Kind, Statement>,
+}
+
+struct Attribute {
+    type_oid: pg_sys::Oid,
+    typmod: i32,
+    collation: pg_sys::Oid,
+    sql_type: String,
+}
+
+impl Target {
+    /// Opens a table; text values will come in `encoding`.
+    pub fn open(table: &SyncedTable, encoding: i32) -> Result<Self> {
+        let attributes = attributes_of(table.relation)?;
+        let mut columns = Vec::with_capacity(table.columns.len());
+        let mut types = Vec::with_capacity(table.columns.len());
+        for column in &table.columns {
+            let target = match (&column.target_name, &table.transform) {
+                (Some(name), None) => Some(attributes.get(name).ok_or_else(|| {
+                    OdsError::new(
+                        ErrorKind::Mismatch,
+                        format!("synced table {} has no column {}", table.display(), quote_ident(name)),
+                    )
+                })?),
+                _ => None,
+            };
+            let (kind, sql_type) = match target {
+                Some(attribute) => (
+                    (attribute.type_oid, attribute.typmod, attribute.collation),
+                    attribute.sql_type.clone(),
+                ),
+                None => (local_type(&column.local_type)?, column.local_type.clone()),
+            };
+            types.push(kind);
+            columns.push(Column {
+                source: column.source_name.clone(),
+                target: column.target_name.clone(),
+                sql_type,
+            });
+        }
+        let key = table.key();
+        let shape = Shape {
+            table: format!("{}.{}", quote_ident(&table.schema), quote_ident(&table.name)),
+            columns,
+            key: key.clone(),
+            transform: table.transform.clone(),
+            transformed: table.transform_columns.clone(),
+            filter: table.filter.clone(),
+            on_delete: OnDelete::parse(&table.on_delete).ok_or_else(|| {
+                OdsError::new(ErrorKind::Bug, "the catalog holds an unknown on_delete")
+            })?,
+        };
+        let named = |prefix: &str, which: &[usize]| -> Vec<ColumnType> {
+            which
+                .iter()
+                .enumerate()
+                .map(|(position, &column)| {
+                    let (type_oid, typmod, collation) = types[column];
+                    ColumnType { name: format!("{prefix}{position}"), type_oid, typmod, collation }
+                })
+                .collect()
+        };
+        let extra = |name: &str, type_oid| ColumnType {
+            name: name.to_owned(),
+            type_oid,
+            typmod: -1,
+            collation: pg_sys::InvalidOid,
+        };
+        let all: Vec<usize> = (0..types.len()).collect();
+        let mut values = named("v", &all);
+        values.push(extra("committed_at", pg_sys::TIMESTAMPTZOID));
+        let mut keys = named("k", &key);
+        keys.push(extra("committed_at", pg_sys::TIMESTAMPTZOID));
+        let mut numbered = named("k", &key);
+        numbered.push(extra("ordinal", pg_sys::INT4OID));
+        Ok(Self {
+            relation: table.relation,
+            owner: table.owner,
+            deletes_matter: foreign_key_acts(table.relation)?,
+            numeric_key: key.iter().map(|&column| is_number(types[column].0)).collect(),
+            shape,
+            values: RowType::new(&values, encoding)?,
+            keys: RowType::new(&keys, encoding)?,
+            origins: RowType::new(&named("o", &key), encoding)?,
+            numbered: RowType::new(&numbered, encoding)?,
+            statements: HashMap::new(),
+        })
+    }
+
+    fn row_type(&mut self, rows: Rows) -> &mut RowType {
+        match rows {
+            Rows::Values => &mut self.values,
+            Rows::Keys => &mut self.keys,
+            Rows::Origins => &mut self.origins,
+            Rows::Numbered => &mut self.numbered,
+        }
+    }
+
+    /// The statement of that kind with the type of the rows it reads; none where the table's
+    /// choices make it do nothing.
+    pub fn statement(
+        &mut self,
+        spi: &Connection,
+        kind: &Kind,
+    ) -> Result<Option<(&Statement, &mut RowType)>> {
+        if !self.statements.contains_key(kind) {
+            let sql = match kind {
+                Kind::Insert => Some(self.shape.insert()),
+                Kind::InsertMissing => Some(self.shape.insert_missing()),
+                Kind::UpdateWhole(touch) => Some(self.shape.update_whole(*touch)),
+                Kind::UpdatePresent(present) => Some(self.shape.update_present(present)),
+                Kind::DeleteFiltered => self.shape.delete_filtered(),
+                Kind::Delete => self.shape.delete(),
+                Kind::DeleteMoved => Some(self.shape.delete_moved()),
+                Kind::ReadLocal => Some(self.shape.read_local()),
+            };
+            let Some(sql) = sql else { return Ok(None) };
+            let statement =
+                Statement::prepare(spi, &sql, self.row_type(kind.rows()), PLANNED_ROWS)?;
+            self.statements.insert(kind.clone(), statement);
+        }
+        let rows = match kind.rows() {
+            Rows::Values => &mut self.values,
+            Rows::Keys => &mut self.keys,
+            Rows::Origins => &mut self.origins,
+            Rows::Numbered => &mut self.numbered,
+        };
+        Ok(self.statements.get(kind).map(|statement| (statement, rows)))
+    }
+}
+
+/// Whether values of a type order as the numbers that their text shows.
+fn is_number(type_oid: pg_sys::Oid) -> bool {
+    matches!(type_oid, pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID | pg_sys::OIDOID)
+}
+
+fn attributes_of(relation: pg_sys::Oid) -> Result<std::collections::BTreeMap<String, Attribute>> {
+    Spi::connect(|client| {
+        let rows = client
+            .select(
+                "SELECT a.attname::text, a.atttypid, a.atttypmod, a.attcollation, \
+                        pg_catalog.format_type(a.atttypid, a.atttypmod) \
+                 FROM pg_catalog.pg_attribute a \
+                 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
+                None,
+                &[relation.into()],
+            )
+            .map_err(spi_error)?;
+        rows.map(|row| {
+            let name = row.get::<String>(1).ok().flatten();
+            let type_oid = row.get::<pg_sys::Oid>(2).ok().flatten();
+            let typmod = row.get::<i32>(3).ok().flatten();
+            let collation = row.get::<pg_sys::Oid>(4).ok().flatten();
+            let sql_type = row.get::<String>(5).ok().flatten();
+            match (name, type_oid, typmod, collation, sql_type) {
+                (Some(name), Some(type_oid), Some(typmod), Some(collation), Some(sql_type)) => {
+                    Ok((name, Attribute { type_oid, typmod, collation, sql_type }))
+                }
+                _ => Err(OdsError::new(ErrorKind::Bug, "a column's catalog row is incomplete")),
+            }
+        })
+        .collect()
+    })
+}
+
+/// The type that a type name of the catalog means here.
+fn local_type(name: &str) -> Result<(pg_sys::Oid, i32, pg_sys::Oid)> {
+    let found = Spi::get_three_with_args::<pg_sys::Oid, i32, pg_sys::Oid>(
+        "SELECT t.oid, -1, t.typcollation FROM pg_catalog.pg_type t \
+         WHERE t.oid = pg_catalog.to_regtype($1)",
+        &[name.into()],
+    )
+    .map_err(spi_error)?;
+    match found {
+        (Some(oid), Some(typmod), Some(collation)) => Ok((oid, typmod, collation)),
+        _ => Err(OdsError::new(
+            ErrorKind::Mismatch,
+            format!("the source's type {name} does not exist in this database"),
+        )),
+    }
+}
+
+/// Whether a foreign key with an ON DELETE or ON UPDATE action points at the relation.
+fn foreign_key_acts(relation: pg_sys::Oid) -> Result<bool> {
+    Spi::get_one_with_args::<bool>(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.confrelid = $1 AND c.contype = 'f' \
+         AND (c.confdeltype NOT IN ('a', 'r') OR c.confupdtype NOT IN ('a', 'r')))",
+        &[relation.into()],
+    )
+    .map(|found| found.unwrap_or(false))
+    .map_err(spi_error)
+}

@@ -1,0 +1,345 @@
+//! Writes the net change of one table with a handful of set-based statements.
+//!
+//! The order within a table is: read what absent values need, delete, update, insert. So a value
+//! of a unique index is free before another row takes it, as far as net change allows.
+
+use crate::apply::bulk::{self, BulkRow};
+use crate::apply::statements::{OnDelete, Touch};
+use crate::apply::target::{Kind, Target};
+use crate::batch::cells::{Cells, Value};
+use crate::batch::{Image, NetRow, Origin, TableBatch};
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::guard::Writing;
+use crate::pg::owner::ActingAs;
+use crate::pg::row_store::RowStore;
+use crate::pg::spi::Connection;
+use std::collections::HashMap;
+use std::ffi::CString;
+
+/// What may be assumed of the rows that are here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Every row of the source is here, as far as the filter keeps it.
+    Live,
+    /// Rows are still missing: an update of one that is not here is none of ours, the loader will
+    /// bring it.
+    Loading,
+    /// The batch says how rows must be; only those that differ are touched.
+    Reconcile,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Rows of the batch that were written.
+    pub rows: u64,
+    /// Keys of rows that lack a value, which must be read again from the source.
+    pub rereads: Vec<Vec<String>>,
+}
+
+/// A row to write: as the batch has it, or completed from the local row.
+enum Whole<'b> {
+    Batch(Cells<'b>),
+    Completed(Vec<Option<CString>>),
+}
+
+/// The batch, sorted by what must be done.
+#[derive(Default)]
+struct Work<'b> {
+    deletes: Vec<(Cells<'b>, Option<i64>)>,
+    moved_away: Vec<Cells<'b>>,
+    new: Vec<(Whole<'b>, Option<i64>)>,
+    here: Vec<(Whole<'b>, Option<i64>)>,
+    partial: HashMap<Vec<bool>, Vec<NetRow<'b>>>,
+    rereads: Vec<Vec<String>>,
+}
+
+/// Writes a batch; the caller holds the transaction.
+pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<Written> {
+    if batch.is_empty() {
+        return Ok(Written::default());
+    }
+    batch.sort(&target.numeric_key);
+    let rows = batch.len() as u64;
+    let _writing = Writing::allow(target.relation);
+    let _acting = ActingAs::owner(target.owner);
+    let spi = Connection::open()?;
+    let mut work = sort_out(&spi, target, batch, mode)?;
+    delete(&spi, target, &work)?;
+    let mut rereads = std::mem::take(&mut work.rereads);
+    if target.shape.has_user_sql() || mode != Mode::Live || target.shape.on_delete != OnDelete::Delete {
+        write_checked(&spi, target, &work, mode)?;
+    } else {
+        write_live(&spi, target, &work)?;
+    }
+    for (present, rows) in &work.partial {
+        let missing = update_present(&spi, target, present, rows)?;
+        if mode == Mode::Live {
+            rereads.extend(missing);
+        }
+    }
+    Ok(Written { rows, rereads })
+}
+
+fn sort_out<'b>(
+    spi: &Connection,
+    target: &mut Target,
+    batch: &'b TableBatch,
+    mode: Mode,
+) -> Result<Work<'b>> {
+    let mut work = Work::default();
+    let completes_here = target.shape.has_user_sql();
+    let mut incomplete: Vec<(NetRow<'b>, Cells<'b>)> = Vec::new();
+    work.deletes.extend(batch.orphans().map(|key| (key, None)));
+    for row in batch.rows() {
+        if let Origin::Moved(from) = row.origin {
+            work.moved_away.push(from);
+        }
+        match (row.image, row.origin) {
+            (Image::Gone, Origin::Born) if mode == Mode::Live => {}
+            (Image::Gone, _) => work.deletes.push((row.key, row.committed_at_us)),
+            (Image::Whole(cells), Origin::Here) => {
+                work.here.push((Whole::Batch(cells), row.committed_at_us));
+            }
+            (Image::Whole(cells), _) => work.new.push((Whole::Batch(cells), row.committed_at_us)),
+            (Image::Partial(_), Origin::Here) if !completes_here => {
+                let Image::Partial(cells) = row.image else { continue };
+                let present = cells.values().map(|value| value != Value::Absent).collect();
+                work.partial.entry(present).or_default().push(row);
+            }
+            (Image::Partial(_), Origin::Moved(from)) => incomplete.push((row, from)),
+            (Image::Partial(_), _) => incomplete.push((row, row.key)),
+        }
+    }
+    complete(spi, target, incomplete, &mut work)?;
+    Ok(work)
+}
+
+/// Takes absent values from the local rows; where there is none, or a transform has changed it,
+/// the row must be read again.
+fn complete<'b>(
+    spi: &Connection,
+    target: &mut Target,
+    incomplete: Vec<(NetRow<'b>, Cells<'b>)>,
+    work: &mut Work<'b>,
+) -> Result<()> {
+    if incomplete.is_empty() {
+        return Ok(());
+    }
+    let mut local: HashMap<usize, Vec<Option<CString>>> = HashMap::new();
+    let readable = target.shape.transform.is_none()
+        && target.shape.columns.iter().all(|column| column.target.is_some());
+    if readable {
+        let keys: Vec<Cells<'b>> = incomplete.iter().map(|(_, from)| *from).collect();
+        for mut row in read_local(spi, target, &keys)? {
+            let ordinal = row.first().and_then(|text| text.as_ref()?.to_str().ok()?.parse().ok());
+            if let Some(ordinal) = ordinal {
+                row.remove(0);
+                local.insert(ordinal, row);
+            }
+        }
+    }
+    for (ordinal, (row, _)) in incomplete.into_iter().enumerate() {
+        let (Some(local), Image::Partial(cells)) = (local.remove(&ordinal), row.image) else {
+            work.rereads.push(key_text(row.key)?);
+            continue;
+        };
+        let completed = cells
+            .values()
+            .zip(local)
+            .map(|(value, local)| match value {
+                Value::Null => None,
+                Value::Absent => local,
+                Value::Text(text) => CString::new(text.as_bytes()).ok(),
+            })
+            .collect();
+        let whole = (Whole::Completed(completed), row.committed_at_us);
+        match row.origin {
+            Origin::Here => work.here.push(whole),
+            Origin::Born | Origin::Moved(_) => work.new.push(whole),
+        }
+    }
+    Ok(())
+}
+
+fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> {
+    let marks = target.shape.on_delete != OnDelete::Delete;
+    let gone = work.deletes.iter().copied();
+    let moved = work.moved_away.iter().filter(|_| marks).map(|key| (*key, None));
+    let keys: Vec<_> = gone.chain(moved).collect();
+    if !keys.is_empty() {
+        if let Some((statement, rows)) = target.statement(spi, &Kind::Delete)? {
+            let mut store = rows.store();
+            for (key, committed_at) in &keys {
+                let width = put_cells(&mut store, *key);
+                store.set_timestamp(width, *committed_at);
+                store.put();
+            }
+            statement.run(spi, &store)?;
+        }
+    }
+    if !marks && !work.moved_away.is_empty() {
+        if let Some((statement, rows)) = target.statement(spi, &Kind::DeleteMoved)? {
+            let mut store = rows.store();
+            for key in &work.moved_away {
+                put_cells(&mut store, *key);
+                store.put();
+            }
+            statement.run(spi, &store)?;
+        }
+    }
+    Ok(())
+}
+
+/// The fast way: rows that are here are updated, all others are new.
+fn write_live(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> {
+    if !work.here.is_empty() {
+        let present = vec![true; target.shape.columns.len()];
+        let updated = run(spi, target, &Kind::UpdatePresent(present), &work.here)?;
+        if updated < work.here.len() as u64 {
+            run(spi, target, &Kind::InsertMissing, &work.here)?;
+        }
+    }
+    if work.new.len() >= bulk::WORTHWHILE {
+        let rows = work.new.iter().map(|(row, committed_at)| BulkRow {
+            values: Box::new(values_of(row)),
+            committed_at: *committed_at,
+        });
+        bulk::insert(target, rows)
+    } else if work.new.is_empty() {
+        Ok(())
+    } else {
+        run(spi, target, &Kind::Insert, &work.new).map(|_| ())
+    }
+}
+
+/// The careful way: nothing is assumed of the rows that are here.
+fn write_checked(spi: &Connection, target: &mut Target, work: &Work<'_>, mode: Mode) -> Result<()> {
+    let touch = if mode == Mode::Reconcile { Touch::Differing } else { Touch::Every };
+    for (rows, may_be_missing) in [(&work.here, mode == Mode::Loading), (&work.new, false)] {
+        if rows.is_empty() {
+            continue;
+        }
+        run(spi, target, &Kind::DeleteFiltered, rows)?;
+        run(spi, target, &Kind::UpdateWhole(touch), rows)?;
+        if !may_be_missing {
+            run(spi, target, &Kind::InsertMissing, rows)?;
+        }
+    }
+    Ok(())
+}
+
+/// Updates the present columns of rows; the keys of those that are not here.
+fn update_present(
+    spi: &Connection,
+    target: &mut Target,
+    present: &[bool],
+    rows: &[NetRow<'_>],
+) -> Result<Vec<Vec<String>>> {
+    let kind = Kind::UpdatePresent(present.to_vec());
+    let Some((statement, row_type)) = target.statement(spi, &kind)? else { return Ok(Vec::new()) };
+    let updated = {
+        let mut store = row_type.store();
+        for row in rows {
+            if let Image::Partial(cells) = row.image {
+                let width = put_cells(&mut store, cells);
+                store.set_timestamp(width, row.committed_at_us);
+                store.put();
+            }
+        }
+        statement.run(spi, &store)?
+    };
+    if updated >= rows.len() as u64 {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<Cells<'_>> = rows.iter().map(|row| row.key).collect();
+    let mut missing = vec![true; keys.len()];
+    for row in read_local(spi, target, &keys)? {
+        let ordinal: Option<usize> =
+            row.first().and_then(|text| text.as_ref()?.to_str().ok()?.parse().ok());
+        if let Some(flag) = ordinal.and_then(|ordinal| missing.get_mut(ordinal)) {
+            *flag = false;
+        }
+    }
+    keys.iter()
+        .zip(missing)
+        .filter(|(_, missing)| *missing)
+        .map(|(key, _)| key_text(*key))
+        .collect()
+}
+
+fn read_local(
+    spi: &Connection,
+    target: &mut Target,
+    keys: &[Cells<'_>],
+) -> Result<Vec<Vec<Option<CString>>>> {
+    let Some((statement, row_type)) = target.statement(spi, &Kind::ReadLocal)? else {
+        return Ok(Vec::new());
+    };
+    let mut store = row_type.store();
+    for (ordinal, key) in (0i32..).zip(keys) {
+        let width = put_cells(&mut store, *key);
+        store.set_int(width, ordinal);
+        store.put();
+    }
+    statement.rows(spi, &store)
+}
+
+/// Runs a statement over whole rows; the number it touched.
+fn run(spi: &Connection, target: &mut Target, kind: &Kind, rows: &[(Whole<'_>, Option<i64>)]) -> Result<u64> {
+    let Some((statement, row_type)) = target.statement(spi, kind)? else { return Ok(0) };
+    let mut store = row_type.store();
+    for (row, committed_at) in rows {
+        let width = match row {
+            Whole::Batch(cells) => put_cells(&mut store, *cells),
+            Whole::Completed(values) => {
+                for (column, value) in values.iter().enumerate() {
+                    store.set_text(column, value.as_ref().map(|text| text.as_bytes_with_nul()));
+                }
+                values.len()
+            }
+        };
+        store.set_timestamp(width, *committed_at);
+        store.put();
+    }
+    statement.run(spi, &store)
+}
+
+/// Sets the leading columns of a row from cells; how many they are.
+fn put_cells(store: &mut RowStore<'_>, cells: Cells<'_>) -> usize {
+    for (column, value) in cells.values().enumerate() {
+        match value {
+            Value::Text(text) => store.set_text(column, Some(text.with_nul())),
+            Value::Null | Value::Absent => store.set_text(column, None),
+        }
+    }
+    cells.len()
+}
+
+fn values_of<'w>(row: &'w Whole<'_>) -> impl Iterator<Item = Option<&'w [u8]>> {
+    let (cells, completed) = match row {
+        Whole::Batch(cells) => (Some(*cells), None),
+        Whole::Completed(values) => (None, Some(values)),
+    };
+    let from_cells = cells.into_iter().flat_map(|cells| cells.values()).map(|value| match value {
+        Value::Text(text) => Some(text.as_bytes()),
+        Value::Null | Value::Absent => None,
+    });
+    let from_completed =
+        completed.into_iter().flatten().map(|value| value.as_ref().map(|text| text.as_bytes()));
+    from_cells.chain(from_completed)
+}
+
+/// A key as text for the catalog.
+fn key_text(key: Cells<'_>) -> Result<Vec<String>> {
+    key.values()
+        .map(|value| match value {
+            Value::Text(text) => String::from_utf8(text.as_bytes().to_vec()).map_err(|_| {
+                OdsError::new(ErrorKind::Unsupported, "a key is not valid text in this database")
+            }),
+            Value::Null | Value::Absent => {
+                Err(OdsError::new(ErrorKind::Bug, "a key in a batch lacks a value"))
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,55 @@
+//! What happened that a person may want to know later.
+
+use super::table::execute;
+use crate::error::Result;
+use pgrx::pg_sys;
+
+/// The kinds of incident, as `ods.incidents` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncidentKind {
+    /// A change could not be applied; its table was set aside.
+    ApplyFailed,
+    /// The stream lost its continuity.
+    Gap,
+    /// The publication lacks a table and could not be altered.
+    Publication,
+    /// A source table no longer looks as it did.
+    Drift,
+}
+
+impl IncidentKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ApplyFailed => "apply failed",
+            Self::Gap => "gap",
+            Self::Publication => "publication",
+            Self::Drift => "drift",
+        }
+    }
+}
+
+/// Records an incident, once: the same message is not repeated while it is the latest of its kind.
+pub fn record(
+    stream_id: i32,
+    table: Option<(pg_sys::Oid, &str)>,
+    kind: IncidentKind,
+    message: &str,
+    fix: Option<&str>,
+) -> Result<()> {
+    execute(
+        "INSERT INTO ods.incident (stream_id, relation, table_name, kind, message, fix) \
+         SELECT $1, $2, $3, $4, $5, $6 \
+         WHERE $5 IS DISTINCT FROM (SELECT i.message FROM ods.incident i \
+             WHERE i.stream_id = $1 AND i.relation IS NOT DISTINCT FROM $2::pg_catalog.regclass AND i.kind = $4 \
+             ORDER BY i.incident_id DESC LIMIT 1)",
+        &[
+            stream_id.into(),
+            table.map(|(relation, _)| relation).into(),
+            table.map(|(_, name)| name).into(),
+            kind.name().into(),
+            message.into(),
+            fix.into(),
+        ],
+    )?;
+    Ok(())
+}

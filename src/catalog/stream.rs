@@ -1,0 +1,121 @@
+//! Streams and their positions.
+
+use super::table::{execute, spi_error};
+use crate::error::{ErrorKind, OdsError, Result};
+use pgrx::prelude::*;
+
+/// A stream as the catalog names it.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// Identity in the catalog.
+    pub id: i32,
+    /// The foreign server it belongs to.
+    pub server: String,
+    /// The slot at the source.
+    pub slot: String,
+    /// The publication at the source.
+    pub publication: String,
+    /// Whether the publication is ours to change.
+    pub owns_publication: bool,
+}
+
+/// Where a stream stands, and on which source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredPosition {
+    /// The position; none before the stream began or after a gap.
+    pub position: Option<String>,
+    /// The source's system identifier.
+    pub system_identifier: Option<String>,
+    /// The source's timeline.
+    pub timeline: Option<i32>,
+    /// The source's database.
+    pub database: Option<String>,
+}
+
+/// The stream of that id, if it still exists.
+pub fn by_id(stream_id: i32) -> Result<Option<Stream>> {
+    Spi::connect(|client| {
+        let mut rows = client
+            .select(
+                "SELECT server_name::text, stream_name, publication_name, publication_made_by_ods \
+                 FROM ods.stream WHERE stream_id = $1",
+                Some(1),
+                &[stream_id.into()],
+            )
+            .map_err(spi_error)?;
+        let Some(row) = rows.next() else { return Ok(None) };
+        let text = |column| {
+            row.get::<String>(column).ok().flatten().ok_or_else(|| {
+                OdsError::new(ErrorKind::Bug, format!("ods.stream {stream_id} is incomplete"))
+            })
+        };
+        Ok(Some(Stream {
+            id: stream_id,
+            server: text(1)?,
+            slot: text(2)?,
+            publication: text(3)?,
+            owns_publication: row.get::<bool>(4).ok().flatten().unwrap_or(true),
+        }))
+    })
+}
+
+/// Where a stream stands.
+pub fn position(stream_id: i32) -> Result<StoredPosition> {
+    Spi::connect(|client| {
+        let mut rows = client
+            .select(
+                "SELECT position, source_system_identifier, source_timeline, source_database \
+                 FROM ods.stream_position WHERE stream_id = $1",
+                Some(1),
+                &[stream_id.into()],
+            )
+            .map_err(spi_error)?;
+        let Some(row) = rows.next() else { return Ok(StoredPosition::default()) };
+        Ok(StoredPosition {
+            position: row.get(1).ok().flatten(),
+            system_identifier: row.get(2).ok().flatten(),
+            timeline: row.get(3).ok().flatten(),
+            database: row.get(4).ok().flatten(),
+        })
+    })
+}
+
+/// Stores where a stream stands; part of the transaction that holds the rows up to there.
+/// `fresh_as_of`, in microseconds since 2000-01-01, only ever moves forward.
+pub fn advance(stream_id: i32, position: &str, fresh_as_of: Option<i64>) -> Result<()> {
+    let fresh = fresh_as_of.and_then(|us| TimestampWithTimeZone::try_from(us).ok());
+    execute(
+        "UPDATE ods.stream_position SET position = $2, fresh_as_of = greatest(fresh_as_of, $3) \
+         WHERE stream_id = $1",
+        &[stream_id.into(), position.into(), fresh.into()],
+    )?;
+    Ok(())
+}
+
+/// Begins a stream at a position of a source.
+pub fn begin(stream_id: i32, start: &StoredPosition) -> Result<()> {
+    execute(
+        "INSERT INTO ods.stream_position (stream_id, position, source_system_identifier, source_timeline, source_database) \
+         VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (stream_id) DO UPDATE SET position = excluded.position, fresh_as_of = NULL, \
+             source_system_identifier = excluded.source_system_identifier, \
+             source_timeline = excluded.source_timeline, source_database = excluded.source_database",
+        &[
+            stream_id.into(),
+            start.position.clone().into(),
+            start.system_identifier.clone().into(),
+            start.timeline.into(),
+            start.database.clone().into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Notes the source's timeline after it moved on without a gap.
+pub fn set_timeline(stream_id: i32, timeline: i32) -> Result<()> {
+    execute(
+        "UPDATE ods.stream_position SET source_timeline = $2 WHERE stream_id = $1",
+        &[stream_id.into(), timeline.into()],
+    )?;
+    Ok(())
+}

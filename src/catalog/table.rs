@@ -1,0 +1,359 @@
+//! Synced tables as the catalog describes them.
+
+use crate::error::{ErrorKind, OdsError, Result};
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use pgrx::pg_sys;
+use pgrx::spi::SpiHeapTupleData;
+
+/// What a synced table is doing, as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableState {
+    /// Rows are being read from the source; set by the verbs, ended by the stream worker.
+    Loading,
+    /// Follows the stream.
+    Live,
+    /// Set aside by a person; changes pass by.
+    Paused,
+    /// Set aside by the worker because a change could not be applied or the stream has a gap.
+    Failed,
+}
+
+impl TableState {
+    /// The name in the catalog.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Live => "live",
+            Self::Paused => "paused",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self> {
+        match name {
+            "loading" => Ok(Self::Loading),
+            "live" => Ok(Self::Live),
+            "paused" => Ok(Self::Paused),
+            "failed" => Ok(Self::Failed),
+            other => Err(unknown("table state", other)),
+        }
+    }
+}
+
+/// Whether the search for rows that the source no longer has is still to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sweep {
+    /// Nothing to look for.
+    None,
+    /// Due once every member is loaded.
+    Due,
+}
+
+/// A relation of the source that feeds a synced table.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its oid at the source.
+    pub oid: u32,
+    /// Its schema there.
+    pub schema: String,
+    /// Its name there.
+    pub table: String,
+    /// Whether all its rows were read.
+    pub loaded: bool,
+    /// The last key whose row was read, as text, while loading.
+    pub last_key: Option<Vec<String>>,
+    /// Rows read so far.
+    pub rows_done: i64,
+}
+
+/// A column read from the source.
+#[derive(Clone, Debug)]
+pub struct SyncedColumn {
+    /// Its name there.
+    pub source_name: String,
+    /// Its type there.
+    pub source_type_oid: u32,
+    /// Its type there, as SQL.
+    pub source_type: String,
+    /// The type here that holds its values, as SQL.
+    pub local_type: String,
+    /// The column it is written to.
+    pub target_name: Option<String>,
+    /// Its place in the key, from 1.
+    pub key_position: Option<i32>,
+}
+
+/// A synced table with everything the worker needs to feed it.
+#[derive(Clone, Debug)]
+pub struct SyncedTable {
+    /// Identity in the catalog.
+    pub id: i32,
+    /// The table here.
+    pub relation: pg_sys::Oid,
+    /// The relation's owner, as whom rows are written.
+    pub owner: pg_sys::Oid,
+    /// Schema here.
+    pub schema: String,
+    /// Name here.
+    pub name: String,
+    /// Schema at the source.
+    pub source_schema: String,
+    /// Name at the source.
+    pub source_table: String,
+    /// Oid at the source.
+    pub source_oid: u32,
+    /// Query over the batch.
+    pub transform: Option<String>,
+    /// The columns that query yields.
+    pub transform_columns: Vec<String>,
+    /// Condition on the row.
+    pub filter: Option<String>,
+    /// What a delete does.
+    pub on_delete: String,
+    /// What it is doing.
+    pub state: TableState,
+    /// Whether a sweep is due.
+    pub sweep: Sweep,
+    /// Where the sweep stands.
+    pub sweep_key: Option<Vec<String>>,
+    /// The columns, in order.
+    pub columns: Vec<SyncedColumn>,
+    /// The source's relations that feed it.
+    pub members: Vec<Member>,
+    /// Keys to read again.
+    pub rereads: Vec<Vec<String>>,
+}
+
+impl SyncedTable {
+    /// Column numbers of the key, in key order.
+    pub fn key(&self) -> Vec<usize> {
+        let mut key: Vec<(i32, usize)> = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(|(number, column)| column.key_position.map(|position| (position, number)))
+            .collect();
+        key.sort_unstable();
+        key.into_iter().map(|(_, number)| number).collect()
+    }
+
+    /// The name for messages.
+    pub fn display(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+fn unknown(what: &str, value: &str) -> OdsError {
+    OdsError::new(ErrorKind::Bug, format!("the catalog holds an unknown {what}: {value}"))
+}
+
+fn missing(column: &str) -> OdsError {
+    OdsError::new(ErrorKind::Bug, format!("the catalog column {column} is null or of another type"))
+}
+
+fn need<T: FromDatum + IntoDatum>(row: &SpiHeapTupleData<'_>, column: &str) -> Result<T> {
+    row.get_by_name::<T, _>(column).ok().flatten().ok_or_else(|| missing(column))
+}
+
+fn maybe<T: FromDatum + IntoDatum>(row: &SpiHeapTupleData<'_>, column: &str) -> Option<T> {
+    row.get_by_name::<T, _>(column).ok().flatten()
+}
+
+/// The synced tables of a stream, or only one of them.
+pub fn of_stream(stream_id: i32) -> Result<Vec<SyncedTable>> {
+    let mut tables = Spi::connect(|client| -> Result<Vec<SyncedTable>> {
+        let rows = client
+            .select(
+                "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, c.relowner, n.nspname::text AS schema, \
+                        c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
+                        t.transform, t.transform_columns, t.filter, t.on_delete, s.state, s.sweep, s.sweep_key \
+                 FROM ods.synced_table t \
+                 JOIN ods.table_state s USING (table_id) \
+                 JOIN pg_catalog.pg_class c ON c.oid = t.relation \
+                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE t.stream_id = $1 ORDER BY t.table_id",
+                None,
+                &[stream_id.into()],
+            )
+            .map_err(spi_error)?;
+        rows.map(|row| table_of(&row)).collect()
+    })?;
+    for table in &mut tables {
+        table.columns = columns_of(table.id)?;
+        table.members = members_of(table.id)?;
+        table.rereads = rereads_of(table.id)?;
+    }
+    Ok(tables)
+}
+
+fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
+    let state: String = need(row, "state")?;
+    let sweep: String = need(row, "sweep")?;
+    Ok(SyncedTable {
+        id: need(row, "table_id")?,
+        relation: need(row, "relation")?,
+        owner: need(row, "relowner")?,
+        schema: need(row, "schema")?,
+        name: need(row, "name")?,
+        source_schema: need(row, "source_schema")?,
+        source_table: need(row, "source_table")?,
+        source_oid: need::<pg_sys::Oid>(row, "source_oid")?.to_u32(),
+        transform: maybe(row, "transform"),
+        transform_columns: maybe(row, "transform_columns").unwrap_or_default(),
+        filter: maybe(row, "filter"),
+        on_delete: need(row, "on_delete")?,
+        state: TableState::parse(&state)?,
+        sweep: if sweep == "due" { Sweep::Due } else { Sweep::None },
+        sweep_key: maybe(row, "sweep_key"),
+        columns: Vec::new(),
+        members: Vec::new(),
+        rereads: Vec::new(),
+    })
+}
+
+fn columns_of(table_id: i32) -> Result<Vec<SyncedColumn>> {
+    Spi::connect(|client| {
+        let rows = client
+            .select(
+                "SELECT source_name, source_type_oid, source_type, local_type, target_name, key_position \
+                 FROM ods.synced_column WHERE table_id = $1 ORDER BY ordinal",
+                None,
+                &[table_id.into()],
+            )
+            .map_err(spi_error)?;
+        rows.map(|row| {
+            Ok(SyncedColumn {
+                source_name: need(&row, "source_name")?,
+                source_type_oid: need::<pg_sys::Oid>(&row, "source_type_oid")?.to_u32(),
+                source_type: need(&row, "source_type")?,
+                local_type: need(&row, "local_type")?,
+                target_name: maybe(&row, "target_name"),
+                key_position: maybe(&row, "key_position"),
+            })
+        })
+        .collect()
+    })
+}
+
+fn members_of(table_id: i32) -> Result<Vec<Member>> {
+    Spi::connect(|client| {
+        let rows = client
+            .select(
+                "SELECT source_oid, source_schema, source_table, state, last_key, rows_done \
+                 FROM ods.source_member WHERE table_id = $1 ORDER BY source_oid",
+                None,
+                &[table_id.into()],
+            )
+            .map_err(spi_error)?;
+        rows.map(|row| {
+            Ok(Member {
+                oid: need::<pg_sys::Oid>(&row, "source_oid")?.to_u32(),
+                schema: need(&row, "source_schema")?,
+                table: need(&row, "source_table")?,
+                loaded: need::<String>(&row, "state")? == "loaded",
+                last_key: maybe(&row, "last_key"),
+                rows_done: need(&row, "rows_done")?,
+            })
+        })
+        .collect()
+    })
+}
+
+fn rereads_of(table_id: i32) -> Result<Vec<Vec<String>>> {
+    Spi::connect(|client| {
+        let rows = client
+            .select("SELECT key FROM ods.reread WHERE table_id = $1", None, &[table_id.into()])
+            .map_err(spi_error)?;
+        rows.map(|row| need(&row, "key")).collect()
+    })
+}
+
+/// Runs a statement that writes the catalog; the number of rows it touched.
+pub fn execute(sql: &str, args: &[DatumWithOid<'_>]) -> Result<usize> {
+    Spi::connect_mut(|client| client.update(sql, None, args).map(|rows| rows.len()).map_err(spi_error))
+}
+
+/// An SPI failure that pgrx reports as a value rather than by raising.
+pub fn spi_error(error: pgrx::spi::Error) -> OdsError {
+    OdsError::new(ErrorKind::Bug, format!("a catalog statement failed: {error}"))
+}
+
+/// Begins a new state of a table, with the reason and what a person can do.
+///
+/// `fresh_as_of` freezes at the stream's value when a table is set aside, and is cleared when it
+/// follows the stream again.
+pub fn set_state(table_id: i32, state: TableState, reason: Option<&str>, fix: Option<&str>) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state s SET state = $2, reason = $3, fix = $4, since = pg_catalog.clock_timestamp(), \
+                fresh_as_of = CASE WHEN $2 = 'live' THEN NULL \
+                    WHEN s.state = 'live' THEN (SELECT p.fresh_as_of FROM ods.stream_position p \
+                         JOIN ods.synced_table t ON t.stream_id = p.stream_id WHERE t.table_id = $1) \
+                    ELSE s.fresh_as_of END, \
+                last_error = CASE WHEN $2 = 'failed' THEN $3 ELSE s.last_error END, \
+                last_error_at = CASE WHEN $2 = 'failed' THEN pg_catalog.clock_timestamp() ELSE s.last_error_at END \
+         WHERE s.table_id = $1",
+        &[table_id.into(), state.name().into(), reason.into(), fix.into()],
+    )?;
+    Ok(())
+}
+
+/// Adds to the count of rows applied to a table.
+pub fn add_rows_applied(table_id: i32, rows: i64) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state SET rows_applied = rows_applied + $2 WHERE table_id = $1",
+        &[table_id.into(), rows.into()],
+    )?;
+    Ok(())
+}
+
+/// Notes how far a member's load has come.
+pub fn member_progress(
+    table_id: i32,
+    member: u32,
+    last_key: Option<&[String]>,
+    rows: i64,
+    done: bool,
+) -> Result<()> {
+    execute(
+        "UPDATE ods.source_member SET last_key = $3, rows_done = rows_done + $4, \
+                state = CASE WHEN $5 THEN 'loaded' ELSE state END \
+         WHERE table_id = $1 AND source_oid = $2",
+        &[
+            table_id.into(),
+            pg_sys::Oid::from(member).into(),
+            last_key.map(<[String]>::to_vec).into(),
+            rows.into(),
+            done.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Notes how far a table's sweep has come; with no key, that it is done.
+pub fn sweep_progress(table_id: i32, last_key: Option<&[String]>) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state SET sweep_key = $2, sweep = CASE WHEN $2 IS NULL THEN 'none' ELSE sweep END \
+         WHERE table_id = $1",
+        &[table_id.into(), last_key.map(<[String]>::to_vec).into()],
+    )?;
+    Ok(())
+}
+
+/// Remembers a key to be read again.
+pub fn add_reread(table_id: i32, key: &[String]) -> Result<()> {
+    execute(
+        "INSERT INTO ods.reread (table_id, key) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        &[table_id.into(), key.to_vec().into()],
+    )?;
+    Ok(())
+}
+
+/// Forgets a key that was read again.
+pub fn remove_reread(table_id: i32, key: &[String]) -> Result<()> {
+    execute(
+        "DELETE FROM ods.reread WHERE table_id = $1 AND key = $2",
+        &[table_id.into(), key.to_vec().into()],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,393 @@
+//! Which rows to read next, table by table, on a connection of their own.
+
+use crate::apply::applier::{Applier, Table};
+use crate::apply::chunk as apply_chunk;
+use crate::catalog::table::{self, Sweep, TableState};
+use crate::error::{OdsError, Result};
+use crate::load::chunk::{ChunkSource, Rows, key_of};
+use crate::pg::wait::{Deadline, Watch};
+use crate::pg::xact;
+use crate::settings;
+use crate::source::postgres::connect::{ServerAccess, connect_sql};
+use crate::source::postgres::exchange::{Answer, Exchange};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Rows of the first chunk of a member, from which the width of a row is learnt.
+const FIRST_CHUNK_ROWS: usize = 2_000;
+/// Keys of one question in a sweep.
+const SWEEP_KEYS: i64 = 5_000;
+/// Keys of one question for rows that lack a value.
+const REREAD_KEYS: usize = 1_000;
+/// Chunks that wait for the stream to pass their mark; the next is read meanwhile.
+const CHUNKS_AHEAD: usize = 2;
+/// How soon to look again whether old writers have ended.
+const WRITERS_AGAIN: Duration = Duration::from_millis(20);
+/// A chunk may need a sort at the source before its first row comes.
+const CHUNK_PATIENCE: u32 = 20;
+
+/// What one chunk reads.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// Rows of a member in key order.
+    Range {
+        /// The member.
+        member: u32,
+        /// How many were asked for.
+        limit: usize,
+    },
+    /// Whether the source still has these keys, which are here.
+    Sweep {
+        /// The keys.
+        keys: Vec<Vec<String>>,
+    },
+    /// Rows that lack a value here.
+    Rereads {
+        /// Their keys.
+        keys: Vec<Vec<String>>,
+    },
+}
+
+/// A chunk that was read and waits for the stream.
+pub struct Chunk {
+    /// The synced table.
+    pub table: i32,
+    /// What was asked.
+    pub what: What,
+    /// What came.
+    pub rows: Rows,
+    /// The last key of a range.
+    pub last_key: Option<Vec<String>>,
+    /// Whether a range has reached the end.
+    pub is_last: bool,
+}
+
+enum Step {
+    Nothing,
+    /// Waiting until the transactions that may have written the table unseen have ended.
+    Writers { table: i32, holders: Option<Vec<String>>, again: Option<Instant> },
+    Reading { table: i32, what: What },
+}
+
+/// The loader of one stream.
+pub struct Loader {
+    exchange: Option<Exchange>,
+    step: Step,
+    ready: VecDeque<Chunk>,
+    /// Tables whose earlier writers have ended.
+    settled: HashSet<i32>,
+    /// How far each member was read, which is ahead of what was applied.
+    cursors: HashMap<(i32, u32), Cursor>,
+    row_bytes: HashMap<i32, usize>,
+}
+
+#[derive(Clone, Default)]
+struct Cursor {
+    after: Option<Vec<String>>,
+    at_end: bool,
+}
+
+impl Default for Loader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Loader {
+    /// A loader with nothing under way.
+    pub fn new() -> Self {
+        Self {
+            exchange: None,
+            step: Step::Nothing,
+            ready: VecDeque::new(),
+            settled: HashSet::new(),
+            cursors: HashMap::new(),
+            row_bytes: HashMap::new(),
+        }
+    }
+
+    /// The socket to wait for.
+    pub fn watch(&self) -> Option<Watch> {
+        self.exchange.as_ref().filter(|exchange| exchange.is_running()).map(Exchange::watch)
+    }
+
+    /// When to look again although nothing arrives.
+    pub fn wake_at(&self) -> Option<Instant> {
+        match &self.step {
+            Step::Writers { again, .. } => *again,
+            Step::Nothing | Step::Reading { .. } => None,
+        }
+    }
+
+    /// The mark that the stream must pass for the next chunk.
+    pub fn awaited_mark(&self) -> Option<u64> {
+        self.ready.front().map(|chunk| chunk.rows.mark)
+    }
+
+    /// Forgets what is under way for tables that are no longer being read.
+    pub fn retain(&mut self, applier: &mut Applier) {
+        let wanted: HashSet<i32> =
+            applier.tables().filter(|table| table.memory.is_some()).map(|table| table.synced.id).collect();
+        self.settled.retain(|id| wanted.contains(id));
+        self.cursors.retain(|(id, _), _| wanted.contains(id));
+        self.ready.retain(|chunk| wanted.contains(&chunk.table));
+    }
+
+    /// Starts a table's reading anew, as the catalog has it.
+    pub fn restart(&mut self, table: i32) {
+        self.cursors.retain(|(id, _), _| *id != table);
+        self.ready.retain(|chunk| chunk.table != table);
+        self.settled.remove(&table);
+    }
+
+    /// Goes on with what is under way at the source, and begins what comes next.
+    /// `published` tells the tables whose changes the stream carries.
+    pub fn advance(
+        &mut self,
+        applier: &mut Applier,
+        published: &HashSet<i32>,
+        access: &ServerAccess,
+    ) -> Result<()> {
+        if let Some(exchange) = &mut self.exchange {
+            if exchange.is_running() {
+                let Some(answer) = exchange.advance()? else { return Ok(()) };
+                self.answered(applier, answer)?;
+            }
+        }
+        if let Step::Writers { again: Some(again), .. } = &self.step {
+            if Instant::now() < *again {
+                return Ok(());
+            }
+        }
+        if let Step::Writers { table, holders, .. } = &self.step {
+            let (table, holders) = (*table, holders.clone());
+            return self.ask_writers(applier, table, holders, access);
+        }
+        if self.ready.len() >= CHUNKS_AHEAD {
+            return Ok(());
+        }
+        self.begin_next(applier, published, access)
+    }
+
+    fn answered(&mut self, applier: &mut Applier, answer: Answer) -> Result<()> {
+        match std::mem::replace(&mut self.step, Step::Nothing) {
+            Step::Writers { table, holders, .. } => {
+                let now: Vec<String> = answer
+                    .results
+                    .last()
+                    .map(|rows| (0..rows.len()).filter_map(|row| rows.get(row, 0).map(str::to_owned)).collect())
+                    .unwrap_or_default();
+                // Only those that were there at the first look can hold changes that nobody sent.
+                let left: Vec<String> = match holders {
+                    None => now,
+                    Some(before) => before.into_iter().filter(|holder| now.contains(holder)).collect(),
+                };
+                if left.is_empty() {
+                    self.settled.insert(table);
+                } else {
+                    self.step = Step::Writers {
+                        table,
+                        holders: Some(left),
+                        again: Some(Instant::now() + WRITERS_AGAIN),
+                    };
+                }
+            }
+            Step::Reading { table, what } => {
+                let Some(rows) = answer.chunk else { return Ok(()) };
+                self.received(applier, table, what, rows, answer.cut);
+            }
+            Step::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, applier: &mut Applier, id: i32, what: What, rows: Rows, cut: bool) {
+        let Some(table) = applier.table(id) else { return };
+        if table.memory.is_none() {
+            return;
+        }
+        let mut last_key = None;
+        let mut is_last = false;
+        if let What::Range { member, limit } = &what {
+            if rows.len() > 0 {
+                self.row_bytes.insert(id, (rows.lines.len() / rows.len()).max(1));
+                last_key = key_of(rows.line(rows.len() - 1), &table.synced.key()).map(|key| {
+                    key.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+                });
+            }
+            is_last = !cut && rows.len() < *limit;
+            let cursor = self.cursors.entry((id, *member)).or_default();
+            if last_key.is_some() {
+                cursor.after.clone_from(&last_key);
+            }
+            cursor.at_end = is_last;
+        }
+        self.ready.push_back(Chunk { table: id, what, rows, last_key, is_last });
+    }
+
+    /// The next chunk that the stream has caught up with.
+    pub fn take_ready(&mut self, position: u64) -> Option<Chunk> {
+        if self.ready.front()?.rows.mark > position {
+            return None;
+        }
+        self.ready.pop_front()
+    }
+
+    /// Writes a chunk; the applier has nothing pending. What comes of it commits with `position`.
+    pub fn apply(&mut self, applier: &mut Applier, chunk: Chunk, position: &str, fresh_as_of: Option<i64>) -> Result<()> {
+        let id = chunk.table;
+        let exchange = &mut self.exchange;
+        let keep_reading = &mut || {
+            if let Some(exchange) = exchange {
+                // A lost connection is noticed when it is next used.
+                let _ = exchange.absorb();
+            }
+        };
+        match apply_chunk::apply(applier, &chunk, position, fresh_as_of, keep_reading)? {
+            apply_chunk::Outcome::Applied => {}
+            apply_chunk::Outcome::ReadAgain => self.restart(id),
+        }
+        Ok(())
+    }
+
+    fn begin_next(
+        &mut self,
+        applier: &mut Applier,
+        published: &HashSet<i32>,
+        access: &ServerAccess,
+    ) -> Result<()> {
+        let candidates: Vec<i32> = applier
+            .tables()
+            .filter(|table| table.memory.is_some() && table.is_followed())
+            .map(|table| table.synced.id)
+            .filter(|id| published.contains(id))
+            .collect();
+        for id in candidates {
+            if !self.settled.contains(&id) {
+                return self.ask_writers(applier, id, None, access);
+            }
+            let waiting = self.ready.iter().any(|chunk| chunk.table == id);
+            let Some(what) = self.next_of(applier, id, waiting)? else { continue };
+            let Some(table) = applier.table(id) else { continue };
+            let sql = self.sql(table, &what);
+            let patience = settings::network_timeout() * CHUNK_PATIENCE;
+            self.exchange(access)?.send(&sql, Deadline::after(patience), settings::chunk_bytes())?;
+            self.step = Step::Reading { table: id, what };
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// What to read next of a table; none while chunks that decide it wait for the stream, or when
+    /// the table is done.
+    fn next_of(&mut self, applier: &mut Applier, id: i32, waiting: bool) -> Result<Option<What>> {
+        let limit = match self.row_bytes.get(&id) {
+            None => FIRST_CHUNK_ROWS,
+            Some(bytes) => (settings::chunk_bytes() / bytes).clamp(1, settings::chunk_rows()),
+        };
+        let Some(table) = applier.table(id) else { return Ok(None) };
+        if table.synced.state == TableState::Loading {
+            for member in table.synced.members.iter().filter(|member| !member.loaded) {
+                let cursor = self.cursors.entry((id, member.oid)).or_insert_with(|| Cursor {
+                    after: member.last_key.clone(),
+                    at_end: false,
+                });
+                if !cursor.at_end {
+                    return Ok(Some(What::Range { member: member.oid, limit }));
+                }
+            }
+        }
+        if waiting {
+            return Ok(None);
+        }
+        if table.synced.state == TableState::Loading && table.synced.sweep == Sweep::Due {
+            let keys = xact::in_transaction(|| apply_chunk::local_keys(table, SWEEP_KEYS))?;
+            if !keys.is_empty() {
+                return Ok(Some(What::Sweep { keys }));
+            }
+            xact::in_transaction(|| table::sweep_progress(id, None))?;
+            table.synced.sweep = Sweep::None;
+        }
+        if !table.synced.rereads.is_empty() {
+            let keys = table.synced.rereads.iter().take(REREAD_KEYS).cloned().collect();
+            return Ok(Some(What::Rereads { keys }));
+        }
+        if table.synced.state == TableState::Loading {
+            xact::in_transaction(|| table::set_state(id, TableState::Live, None, None))?;
+            table.synced.state = TableState::Live;
+        }
+        table.memory = None;
+        self.restart(id);
+        Ok(None)
+    }
+
+    fn sql(&self, table: &Table, what: &What) -> String {
+        let synced = &table.synced;
+        let key = synced.key();
+        let source = ChunkSource {
+            columns: synced.columns.iter().map(|column| column.source_name.clone()).collect(),
+            key_types: key.iter().map(|&column| synced.columns[column].source_type.clone()).collect(),
+            key,
+        };
+        match what {
+            What::Range { member, limit } => {
+                let after =
+                    self.cursors.get(&(synced.id, *member)).and_then(|cursor| cursor.after.as_deref());
+                let found = synced.members.iter().find(|known| known.oid == *member);
+                let (schema, name) = found.map_or(
+                    (synced.source_schema.as_str(), synced.source_table.as_str()),
+                    |member| (member.schema.as_str(), member.table.as_str()),
+                );
+                source.range(schema, name, after, *limit)
+            }
+            What::Sweep { keys } | What::Rereads { keys } => {
+                source.keys(&synced.source_schema, &synced.source_table, keys)
+            }
+        }
+    }
+
+    fn ask_writers(
+        &mut self,
+        applier: &mut Applier,
+        id: i32,
+        holders: Option<Vec<String>>,
+        access: &ServerAccess,
+    ) -> Result<()> {
+        let Some(table) = applier.table(id) else {
+            self.step = Step::Nothing;
+            return Ok(());
+        };
+        let members: Vec<String> =
+            table.synced.members.iter().map(|member| member.oid.to_string()).collect();
+        // A transaction that wrote the table holds this lock until its changes are visible, also
+        // while it waits for a synchronous standby.
+        let sql = format!(
+            "SELECT DISTINCT l.virtualtransaction FROM pg_catalog.pg_locks l \
+             WHERE l.locktype = 'relation' AND l.relation = ANY ('{{{}}}'::pg_catalog.oid[]) \
+               AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) \
+               AND l.granted AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')",
+            members.join(",")
+        );
+        self.exchange(access)?.send(&sql, Deadline::after(settings::network_timeout()), 0)?;
+        self.step = Step::Writers { table: id, holders, again: None };
+        Ok(())
+    }
+
+    fn exchange(&mut self, access: &ServerAccess) -> Result<&mut Exchange> {
+        if self.exchange.is_none() {
+            let connection = connect_sql(access, Deadline::after(settings::connect_timeout()))?;
+            self.exchange = Some(Exchange::new(connection));
+        }
+        self.exchange
+            .as_mut()
+            .ok_or_else(|| OdsError::new(crate::error::ErrorKind::Bug, "the loader has no connection"))
+    }
+
+    /// What keeps the tables from being loaded, for the status.
+    pub fn is_waiting_for_writers(&self) -> Option<i32> {
+        match &self.step {
+            Step::Writers { table, holders: Some(_), .. } => Some(*table),
+            _ => None,
+        }
+    }
+}

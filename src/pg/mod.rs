@@ -1,0 +1,6 @@
+//! The unsafe boundary: one Postgres concept a file, each safe to call from the rest of the crate.
+
+pub mod copy_from;
+pub mod owner;
+pub mod row_store;
+pub mod spi;

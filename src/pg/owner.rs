@@ -1,0 +1,66 @@
+//! Acting as a table's owner, with the restrictions Postgres gives to maintenance commands.
+
+use pgrx::pg_sys;
+
+/// While it lives, the process acts as `owner` in a security-restricted operation.
+///
+/// Settings changed meanwhile, by a trigger for example, are rolled back at the end.
+pub struct ActingAs {
+    user: pg_sys::Oid,
+    context: i32,
+    nest_level: i32,
+}
+
+impl ActingAs {
+    /// Switches to `owner`, restricted: what runs may be a person's SQL.
+    pub fn owner(owner: pg_sys::Oid) -> Self {
+        Self::switch(owner, pg_sys::SECURITY_RESTRICTED_OPERATION as i32)
+    }
+
+    /// Switches to `user` for statements of our own.
+    pub fn user(user: pg_sys::Oid) -> Self {
+        Self::switch(user, 0)
+    }
+
+    fn switch(new: pg_sys::Oid, restriction: i32) -> Self {
+        let mut user = pg_sys::InvalidOid;
+        let mut context = 0;
+        // SAFETY: the previous identity is restored in Drop; an error in between is restored by
+        // AbortTransaction, which resets user and context to what the transaction began with.
+        let nest_level = unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            pg_sys::SetUserIdAndSecContext(
+                new,
+                context | restriction | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+            );
+            pg_sys::NewGUCNestLevel()
+        };
+        Self { user, context, nest_level }
+    }
+}
+
+impl Drop for ActingAs {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: undoes exactly what `owner` did.
+            unsafe {
+                pg_sys::AtEOXact_GUC(false, self.nest_level);
+                pg_sys::SetUserIdAndSecContext(self.user, self.context);
+            }
+        }
+    }
+}
+
+/// Runs `f` as the owner of the extension, who owns the catalog tables.
+pub fn as_extension_owner<T>(f: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {
+    let owner = pgrx::Spi::get_one::<pg_sys::Oid>(
+        "SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname = 'ods'",
+    )
+    .map_err(crate::catalog::table::spi_error)?
+    .ok_or_else(|| {
+        crate::error::OdsError::new(crate::error::ErrorKind::NotFound, "extension ods is not installed here")
+            .hint("CREATE EXTENSION ods;")
+    })?;
+    let _acting = ActingAs::user(owner);
+    f()
+}

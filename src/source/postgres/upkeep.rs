@@ -1,0 +1,104 @@
+//! The heartbeat: one message to the source proves freshness and compares what we believe of it.
+
+use crate::decode::lsn::Lsn;
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::freshness::{Probe, from_unix_us};
+use crate::pg::libpq::Rows;
+use crate::source::postgres::exchange::Answer;
+use crate::source::postgres::quote::{quote_ident, quote_literal};
+
+/// A relation that the publication carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its oid.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The root of its partition tree; its own oid otherwise.
+    pub root: u32,
+    /// Rows as last analyzed.
+    pub estimated_rows: i64,
+}
+
+/// What a heartbeat found.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    /// Proves freshness once the stream has passed it.
+    pub probe: Probe,
+    /// Bytes of WAL that the source keeps for the slot; none if the slot is gone.
+    pub retained: Option<u64>,
+    /// Whether the publication is there.
+    pub has_publication: bool,
+    /// The relations it carries.
+    pub published: Vec<Published>,
+}
+
+/// The statements of a heartbeat, sent as one message and so as one transaction. The clock is read
+/// before the WAL position; the transaction id makes the commit flush the WAL up to there.
+pub fn heartbeat_sql(slot: &str, publication: &str, version: i32) -> String {
+    let root = if version >= 120_000 {
+        "coalesce(pg_catalog.pg_partition_root(c.oid)::pg_catalog.oid, c.oid)"
+    } else {
+        "c.oid"
+    };
+    format!(
+        "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint, \
+                pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.txid_current(); \
+         SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint \
+           FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = {}; \
+         SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = {publication}; \
+         SELECT c.oid, n.nspname, c.relname, {root}, greatest(c.reltuples, 0)::bigint \
+           FROM pg_catalog.pg_publication_tables t \
+           JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname \
+           JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename \
+          WHERE t.pubname = {publication}",
+        quote_literal(slot),
+        publication = quote_literal(publication),
+    )
+}
+
+/// Reads a heartbeat's answer.
+pub fn read(answer: &Answer) -> Result<Heartbeat> {
+    let odd = || OdsError::new(ErrorKind::Protocol, "the source answered a heartbeat oddly");
+    let [clock, slot, publication, published] = answer.results.as_slice() else { return Err(odd()) };
+    let clock_us: i64 = clock.get(0, 0).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
+    let lsn: Lsn = clock.get(0, 1).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
+    Ok(Heartbeat {
+        probe: Probe { clock_us: from_unix_us(clock_us), lsn: lsn.0 },
+        retained: slot.get(0, 0).and_then(|text| text.parse().ok()),
+        has_publication: !publication.is_empty(),
+        published: (0..published.len()).map(|row| read_published(published, row)).collect::<Option<_>>().ok_or_else(odd)?,
+    })
+}
+
+fn read_published(rows: &Rows, row: usize) -> Option<Published> {
+    Some(Published {
+        oid: rows.get(row, 0)?.parse().ok()?,
+        schema: rows.get(row, 1)?.to_owned(),
+        name: rows.get(row, 2)?.to_owned(),
+        root: rows.get(row, 3)?.parse().ok()?,
+        estimated_rows: rows.get(row, 4)?.parse().ok()?,
+    })
+}
+
+/// Adds a table to a publication of ours.
+pub fn add_table_sql(publication: &str, schema: &str, table: &str) -> String {
+    format!(
+        "ALTER PUBLICATION {} ADD TABLE {}.{}",
+        quote_ident(publication),
+        quote_ident(schema),
+        quote_ident(table)
+    )
+}
+
+/// Takes a table out of a publication of ours.
+pub fn drop_table_sql(publication: &str, schema: &str, table: &str) -> String {
+    format!(
+        "ALTER PUBLICATION {} DROP TABLE {}.{}",
+        quote_ident(publication),
+        quote_ident(schema),
+        quote_ident(table)
+    )
+}
