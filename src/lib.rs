@@ -4,6 +4,8 @@
 //! commit will hold, *apply* writes it together with the stream's position, and only then is the
 //! source told. Everything else serves that line.
 
+mod batch;
+mod decode;
 mod error;
 
 pgrx::pg_module_magic!();
