@@ -4,8 +4,16 @@
 //! commit will hold, *apply* writes it together with the stream's position, and only then is the
 //! source told. Everything else serves that line.
 
+mod api;
 mod error;
+mod pg;
+mod source;
 
 pgrx::pg_module_magic!();
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
+pgrx::extension_sql_file!(
+    "../sql/wrapper.sql",
+    name = "wrapper",
+    requires = [api::wrapper::postgres_validator]
+);
