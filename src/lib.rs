@@ -6,8 +6,16 @@
 
 mod batch;
 mod decode;
+mod api;
 mod error;
+mod pg;
+mod source;
 
 pgrx::pg_module_magic!();
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
+pgrx::extension_sql_file!(
+    "../sql/wrapper.sql",
+    name = "wrapper",
+    requires = [api::wrapper::postgres_validator]
+);

@@ -4,3 +4,7 @@ pub mod copy_from;
 pub mod owner;
 pub mod row_store;
 pub mod spi;
+//! The unsafe boundary: one Postgres concept a file. Version differences end here.
+pub mod foreign;
+pub mod libpq;
+pub mod wait;

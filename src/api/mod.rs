@@ -1,0 +1,3 @@
+//! The SQL functions, a file a noun: fetch, check, validate, write the catalog, wake.
+
+mod wrapper;

@@ -1,0 +1,3 @@
+//! Where changes come from, a folder a kind.
+
+pub mod postgres;

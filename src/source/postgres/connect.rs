@@ -1,0 +1,243 @@
+//! Opening sessions at the source, every one of which writes values as the same text.
+
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::foreign::{self, ForeignServer, ServerOption};
+use crate::pg::libpq::{Connection, PqError};
+use crate::pg::wait::Deadline;
+use crate::source::postgres::options::{self, StreamOptions};
+use crate::source::postgres::quote::{quote_ident, quote_literal};
+use std::time::Duration;
+
+/// Name of the foreign-data wrapper whose servers are Postgres sources.
+pub const WRAPPER: &str = "ods_postgres";
+
+/// Settings of every session at the source. The first block fixes the text of values, so that a row
+/// read by the loader and the same row in the stream are equal byte for byte. Row security fails
+/// instead of hiding rows, and a role's own timeouts don't end a long copy.
+const SESSION_SETTINGS: &[(&str, &str)] = &[
+    ("datestyle", "ISO"),
+    ("intervalstyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("timezone", "UTC"),
+    ("bytea_output", "hex"),
+    ("search_path", ""),
+    ("synchronous_commit", "local"),
+    ("row_security", "off"),
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+];
+
+/// Whether a session needs a password of the mapping's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PasswordRule {
+    /// Any way in that the source accepts.
+    AnyMethod,
+    /// The password of the mapping, and the source must have asked for it: otherwise whoever owns
+    /// the mapping would come in as the operating system user of this server.
+    MustBeUsed,
+}
+
+/// All that is needed to reach a source. Holds the secrets of the mapping, hence no Debug.
+#[derive(Clone)]
+pub struct ServerAccess {
+    /// The server, with its public options.
+    pub server: ForeignServer,
+    /// What the server says about its stream.
+    pub stream: StreamOptions,
+    mapping: Vec<ServerOption>,
+    password_rule: PasswordRule,
+}
+
+impl ServerAccess {
+    /// Access with the mapping of the current user, else PUBLIC's. Needs USAGE on the server.
+    pub fn for_caller(server_name: &str) -> Result<Self> {
+        let server = find_server(server_name)?;
+        let user = foreign::current_user();
+        if !foreign::may_use(server.oid, user) {
+            let message = format!("permission denied for server \"{}\"", server.name);
+            return Err(OdsError::new(ErrorKind::Forbidden, message).hint(format!(
+                "GRANT USAGE ON FOREIGN SERVER {} TO {};",
+                quote_ident(&server.name),
+                quote_ident(&foreign::role_name(user))
+            )));
+        }
+        Self::with_mapping_of(server, user)
+    }
+
+    /// Access with the mapping of the server's owner, else PUBLIC's: what workers use.
+    pub fn for_worker(server_name: &str) -> Result<Self> {
+        let server = find_server(server_name)?;
+        let owner = server.owner;
+        Self::with_mapping_of(server, owner)
+    }
+
+    fn with_mapping_of(server: ForeignServer, user: pgrx::pg_sys::Oid) -> Result<Self> {
+        let role = foreign::role_name(user);
+        let create = |what: &str| {
+            format!(
+                "{what} USER MAPPING FOR {} SERVER {} OPTIONS ({}user '…', {}password '…');",
+                quote_ident(&role),
+                quote_ident(&server.name),
+                if what == "ALTER" { "SET " } else { "" },
+                if what == "ALTER" { "ADD " } else { "" },
+            )
+        };
+        let Some(mapping) = foreign::user_mapping(server.oid, user)? else {
+            let message = format!("no user mapping of server \"{}\" for \"{role}\"", server.name);
+            return Err(OdsError::new(ErrorKind::NotFound, message).hint(create("CREATE")));
+        };
+        let waived = options::value_of(&mapping.options, "password_required")
+            .and_then(options::parse_boolean)
+            == Some(false);
+        let password_rule = if waived || foreign::is_superuser(user) {
+            PasswordRule::AnyMethod
+        } else {
+            PasswordRule::MustBeUsed
+        };
+        let has_password =
+            options::value_of(&mapping.options, "password").is_some_and(|text| !text.is_empty());
+        if password_rule == PasswordRule::MustBeUsed && !has_password {
+            let message = format!(
+                "the user mapping of server \"{}\" for \"{role}\" has no password",
+                server.name
+            );
+            return Err(OdsError::new(ErrorKind::Forbidden, message)
+                .detail("Only a superuser may connect to a source without a password.")
+                .hint(create("ALTER")));
+        }
+        let stream = StreamOptions::of(&server.options);
+        Ok(Self { server, stream, mapping: mapping.options, password_rule })
+    }
+
+    /// The role at the source, where the mapping names one.
+    pub fn source_user(&self) -> Option<&str> {
+        options::value_of(&self.mapping, "user")
+    }
+
+    /// The database at the source, where the server names one.
+    pub fn source_database(&self) -> Option<&str> {
+        options::value_of(&self.server.options, "dbname")
+    }
+
+    /// `deadline`, or the server's own `connect_timeout` where that ends earlier.
+    fn connect_deadline(&self, deadline: Deadline) -> Deadline {
+        match options::value_of(&self.server.options, "connect_timeout")
+            .and_then(|seconds| seconds.parse().ok())
+        {
+            Some(0) | None => deadline,
+            Some(seconds) => deadline.min(Deadline::after(Duration::from_secs(seconds))),
+        }
+    }
+
+    fn open(&self, purpose: Purpose, deadline: Deadline) -> Result<Connection> {
+        let session_settings = startup_options();
+        let mut parameters: Vec<(&str, &str)> = self
+            .server
+            .options
+            .iter()
+            .chain(&self.mapping)
+            .filter(|(name, _)| options::is_for_libpq(name))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        parameters.push(("fallback_application_name", "ods"));
+        parameters.push(("options", &session_settings));
+        if purpose == Purpose::Control {
+            parameters.push(("client_encoding", "UTF8"));
+        }
+        if purpose == Purpose::Replication {
+            parameters.push(("replication", "database"));
+        }
+        let mut connection = Connection::open(&parameters, self.connect_deadline(deadline))
+            .map_err(|error| self.at_server(error))?;
+        if self.password_rule == PasswordRule::MustBeUsed && !connection.used_password() {
+            let message =
+                format!("source of server \"{}\" did not ask for the password", self.server.name);
+            return Err(OdsError::new(ErrorKind::Forbidden, message)
+                .detail("Without a superuser's consent, a connection must be authenticated by the user mapping's own password.")
+                .hint("At the source, let pg_hba.conf ask this role for scram-sha-256; or have a superuser here set password_required 'false' in the user mapping."));
+        }
+        if purpose != Purpose::Control {
+            let encoding = connection.parameter_status(c"server_encoding").ok_or_else(|| {
+                OdsError::new(ErrorKind::Protocol, "the source does not tell its encoding")
+            })?;
+            let sql = format!("SET client_encoding = {}", quote_literal(&encoding));
+            connection.query(&sql, &[], deadline).map_err(|error| self.at_server(error))?;
+        }
+        Ok(connection)
+    }
+
+    fn at_server(&self, error: PqError) -> OdsError {
+        OdsError::from(error).context(format_args!("server \"{}\"", self.server.name))
+    }
+}
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Control,
+    Data,
+    Replication,
+}
+
+/// A session for questions and upkeep, in UTF-8 whatever the source's encoding is: names and
+/// messages read well, values must not be read here.
+pub fn connect_control(access: &ServerAccess, deadline: Deadline) -> Result<Connection> {
+    access.open(Purpose::Control, deadline)
+}
+
+/// A session that reads rows, in the source's own encoding: no value fails to convert there. SQL
+/// sent on it must be in that encoding too.
+pub fn connect_sql(access: &ServerAccess, deadline: Deadline) -> Result<Connection> {
+    access.open(Purpose::Data, deadline)
+}
+
+/// A walsender session for logical replication, in the source's own encoding. It takes replication
+/// commands and, in the simple protocol, SQL.
+pub fn connect_replication(access: &ServerAccess, deadline: Deadline) -> Result<Connection> {
+    access.open(Purpose::Replication, deadline)
+}
+
+fn find_server(name: &str) -> Result<ForeignServer> {
+    let Some(server) = foreign::server_by_name(name)? else {
+        return Err(OdsError::new(
+            ErrorKind::NotFound,
+            format!("server \"{name}\" does not exist"),
+        )
+        .hint(format!(
+            "CREATE SERVER {} FOREIGN DATA WRAPPER {WRAPPER} OPTIONS (host '…', dbname '…');",
+            quote_ident(name)
+        )));
+    };
+    if server.wrapper != WRAPPER {
+        let message = format!(
+            "server \"{}\" belongs to wrapper \"{}\", not to \"{WRAPPER}\"",
+            server.name, server.wrapper
+        );
+        return Err(OdsError::new(ErrorKind::InvalidArgument, message).hint(format!(
+            "SELECT srvname FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw WHERE fdwname = '{WRAPPER}';"
+        )));
+    }
+    Ok(server)
+}
+
+/// The settings as the server's command line takes them; none holds a space or a backslash.
+fn startup_options() -> String {
+    SESSION_SETTINGS
+        .iter()
+        .map(|(name, value)| format!("-c {name}={value}"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_settings_need_no_escaping() {
+        for (name, value) in SESSION_SETTINGS {
+            assert!(!format!("{name}{value}").contains([' ', '\\', '\'']), "{name}");
+        }
+        assert!(startup_options().starts_with("-c datestyle=ISO -c intervalstyle=postgres "));
+    }
+}
