@@ -5,6 +5,8 @@
 //! source told. Everything else serves that line.
 
 mod error;
+mod pg;
+mod settings;
 
 pgrx::pg_module_magic!();
 
