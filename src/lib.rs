@@ -7,7 +7,29 @@
 mod error;
 mod pg;
 mod settings;
+mod worker;
 
 pgrx::pg_module_magic!();
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
+pgrx::extension_sql_file!(
+    "../sql/board.sql",
+    name = "board",
+    requires = [
+        worker::board::sql::stream_board,
+        worker::board::sql::maintenance_board,
+        worker::board::sql::wake
+    ]
+);
+
+/// Runs when the server loads the library.
+#[pgrx::pg_guard]
+#[allow(non_snake_case)]
+pub extern "C-unwind" fn _PG_init() {
+    settings::define();
+    if pg::preload::is_binary_upgrade() {
+        return;
+    }
+    pg::preload::require();
+    worker::install();
+}

@@ -31,8 +31,8 @@ impl Worker<'_> {
         copy(&mut worker.bgw_library_name, "ods");
         copy(&mut worker.bgw_function_name, self.function);
         worker.bgw_main_arg = pg_sys::Datum::from(self.argument);
-        worker.bgw_flags = (pg_sys::BGWORKER_SHMEM_ACCESS
-            | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as c_int;
+        worker.bgw_flags =
+            (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as c_int;
         worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished;
         worker.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
         worker

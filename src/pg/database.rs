@@ -15,8 +15,7 @@ pub fn connectable() -> Result<Vec<pg_sys::Oid>> {
                 pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
             let scan = pg_sys::table_beginscan_catalog(relation, 0, std::ptr::null_mut());
             loop {
-                let tuple =
-                    pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+                let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
                 if tuple.is_null() {
                     break;
                 }
