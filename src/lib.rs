@@ -10,6 +10,8 @@ mod api;
 mod error;
 mod pg;
 mod source;
+mod settings;
+mod worker;
 
 pgrx::pg_module_magic!();
 
@@ -19,3 +21,22 @@ pgrx::extension_sql_file!(
     name = "wrapper",
     requires = [api::wrapper::postgres_validator]
 );
+    "../sql/board.sql",
+    name = "board",
+    requires = [
+        worker::board::sql::stream_board,
+        worker::board::sql::maintenance_board,
+        worker::board::sql::wake
+    ]
+
+/// Runs when the server loads the library.
+#[pgrx::pg_guard]
+#[allow(non_snake_case)]
+pub extern "C-unwind" fn _PG_init() {
+    settings::define();
+    if pg::preload::is_binary_upgrade() {
+        return;
+    }
+    pg::preload::require();
+    worker::install();
+}
