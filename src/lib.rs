@@ -12,6 +12,12 @@ mod pg;
 mod source;
 mod settings;
 mod worker;
+mod fence;
+mod guard;
+
+use error::{ErrorKind, OdsError};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, pg_guard};
 
 pgrx::pg_module_magic!();
 
@@ -39,4 +45,22 @@ pub extern "C-unwind" fn _PG_init() {
     }
     pg::preload::require();
     worker::install();
+    "../sql/guard.sql",
+    name = "guard",
+    requires = [api::guard::synced_table_changed]
+pgrx::extension_sql_file!("../sql/drop.sql", name = "drop", requires = ["catalog"]);
+pgrx::extension_sql_file!(
+    "../sql/fence.sql",
+    name = "fence",
+    requires = [api::fence::adopt_database, api::fence::fence_reason]
+/// Called when the library is loaded.
+#[pg_guard]
+extern "C-unwind" fn _PG_init() {
+    if pg::is_binary_upgrade() {
+    if !pg::is_preloading() {
+        let error =
+            OdsError::new(ErrorKind::NotRunning, "ods must be loaded when the server starts")
+                .hint("shared_preload_libraries = 'ods'");
+        ErrorReport::from(error).report(PgLogLevel::ERROR);
+    guard::install();
 }
