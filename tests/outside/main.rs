@@ -7,4 +7,13 @@
 
 mod support;
 
+mod basic;
+mod crash;
+mod drop;
 mod harness;
+mod isolation;
+mod large_tx;
+mod load_race;
+mod partitions;
+mod resume;
+mod torn;

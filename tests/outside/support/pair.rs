@@ -1,8 +1,8 @@
 //! An upstream and an `ods` cluster, and a database of one's own on both.
 
+use super::checksum;
 use super::client::{self, Ask, literal};
 use super::cluster::{Cluster, ClusterOptions};
-use super::{checksum, cluster};
 use postgres::Client;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -99,21 +99,6 @@ impl Sync {
             self.name,
             literal(PASSWORD)
         )
-    }
-
-    /// The clusters beneath.
-    pub fn pair(&self) -> &Pair {
-        &self.pair
-    }
-
-    /// The upstream cluster.
-    pub fn source_cluster(&self) -> &Cluster {
-        &self.pair.source
-    }
-
-    /// The `ods` cluster.
-    pub fn ods_cluster(&self) -> &Cluster {
-        &self.pair.ods
     }
 
     /// A connection to the upstream database as the owner of its tables.
@@ -287,16 +272,4 @@ impl Drop for Sync {
             eprintln!("{}: left behind: {error}", self.name);
         }
     }
-}
-
-/// Whether the Postgres under test is at least of that major version.
-pub fn at_least(major: u32) -> bool {
-    let output = std::process::Command::new(cluster::bin("postgres"))
-        .arg("--version")
-        .output()
-        .expect("postgres --version");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.split_whitespace()
-        .find_map(|word| word.split('.').next()?.parse::<u32>().ok())
-        .is_some_and(|found| found >= major)
 }
