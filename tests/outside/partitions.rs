@@ -1,0 +1,71 @@
+//! A partitioned source: its leaves are one synced table, and come and go.
+
+use crate::support::client::Ask;
+use crate::support::pair::Sync;
+
+fn measurements(database: &str) -> Sync {
+    let sync = Sync::shared(database);
+    sync.source().run(
+        "CREATE TABLE measurement (id int, day date, value text, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);
+         CREATE TABLE m_2024 PARTITION OF measurement FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+         CREATE TABLE m_2025 PARTITION OF measurement FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')
+           PARTITION BY RANGE (day);
+         CREATE TABLE m_2025_h1 PARTITION OF m_2025 FOR VALUES FROM ('2025-01-01') TO ('2025-07-01');
+         CREATE TABLE \"M 2025 H2\" (value text, id int NOT NULL, junk int, day date NOT NULL);
+         ALTER TABLE \"M 2025 H2\" DROP COLUMN junk;
+         ALTER TABLE m_2025 ATTACH PARTITION \"M 2025 H2\" FOR VALUES FROM ('2025-07-01') TO ('2026-01-01');
+         INSERT INTO measurement SELECT i, date '2024-01-01' + i % 700, 'v' || i FROM generate_series(1, 3000) AS i",
+    );
+    sync.create_loaded("measurement", "public.measurement");
+    sync
+}
+
+#[test]
+fn rows_of_every_leaf_arrive_and_may_move() {
+    let sync = measurements("leaves");
+    let mut source = sync.source();
+    source.run(
+        "UPDATE measurement SET value = 'changed' WHERE id % 3 = 0;
+         UPDATE measurement SET day = day + 365 WHERE day < '2024-06-01' AND id % 7 = 0;
+         DELETE FROM \"M 2025 H2\" WHERE id % 5 = 0;
+         INSERT INTO m_2025_h1 VALUES (90001, '2025-02-02', 'into the leaf')",
+    );
+    sync.assert_same("measurement", "public.measurement");
+}
+
+#[test]
+fn truncating_one_leaf_removes_its_rows_only() {
+    let sync = measurements("truncated_leaf");
+    let mut source = sync.source();
+    source.run("TRUNCATE m_2024; INSERT INTO m_2024 VALUES (1, '2024-05-05', 'after')");
+    sync.assert_same("measurement", "public.measurement");
+    source.run("TRUNCATE m_2025");
+    sync.assert_same("measurement", "public.measurement");
+    source.run("TRUNCATE measurement");
+    sync.assert_same("measurement", "public.measurement");
+}
+
+#[test]
+fn leaves_come_and_go() {
+    let sync = measurements("leaves_change");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE m_2026 PARTITION OF measurement FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+         INSERT INTO measurement SELECT i, '2026-03-03', 'new leaf' FROM generate_series(1, 100) AS i",
+    );
+    sync.wait_same("measurement", "public.measurement");
+
+    source.run(
+        "CREATE TABLE m_2027 (LIKE measurement INCLUDING ALL);
+         INSERT INTO m_2027 SELECT i, '2027-03-03', 'attached' FROM generate_series(1, 100) AS i;
+         ALTER TABLE measurement ATTACH PARTITION m_2027 FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')",
+    );
+    sync.wait_same("measurement", "public.measurement");
+    source.run("UPDATE measurement SET value = 'after attach' WHERE day >= '2026-01-01'");
+    sync.wait_same("measurement", "public.measurement");
+
+    source.run("ALTER TABLE measurement DETACH PARTITION m_2024; DROP TABLE m_2026");
+    sync.wait_same("measurement", "public.measurement");
+    source.run("INSERT INTO m_2024 VALUES (4711, '2024-04-04', 'no longer ours')");
+    sync.assert_same("measurement", "public.measurement");
+}

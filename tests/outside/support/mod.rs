@@ -1,0 +1,7 @@
+//! Clusters, clients, load and comparison for the outside tests.
+
+pub mod checksum;
+pub mod client;
+pub mod cluster;
+pub mod load;
+pub mod pair;
