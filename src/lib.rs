@@ -4,20 +4,21 @@
 //! commit will hold, *apply* writes it together with the stream's position, and only then is the
 //! source told. Everything else serves that line.
 
-mod batch;
-mod decode;
 mod api;
+mod apply;
+mod batch;
+mod catalog;
+mod decode;
 mod error;
-mod pg;
-mod source;
-mod settings;
-mod worker;
 mod fence;
+mod freshness;
 mod guard;
-
-use error::{ErrorKind, OdsError};
-use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, pg_guard};
+mod load;
+mod pg;
+mod settings;
+mod source;
+mod spill;
+mod worker;
 
 pgrx::pg_module_magic!();
 
@@ -27,6 +28,18 @@ pgrx::extension_sql_file!(
     name = "wrapper",
     requires = [api::wrapper::postgres_validator]
 );
+pgrx::extension_sql_file!(
+    "../sql/guard.sql",
+    name = "guard",
+    requires = [api::guard::synced_table_changed]
+);
+pgrx::extension_sql_file!("../sql/drop.sql", name = "drop", requires = ["catalog"]);
+pgrx::extension_sql_file!(
+    "../sql/fence.sql",
+    name = "fence",
+    requires = [api::fence::adopt_database, api::fence::fence_reason]
+);
+pgrx::extension_sql_file!(
     "../sql/board.sql",
     name = "board",
     requires = [
@@ -34,6 +47,22 @@ pgrx::extension_sql_file!(
         worker::board::sql::maintenance_board,
         worker::board::sql::wake
     ]
+);
+pgrx::extension_sql_file!("../sql/views.sql", name = "views", requires = ["board", "fence"]);
+pgrx::extension_sql_file!("../sql/wait.sql", name = "wait", requires = ["views"]);
+pgrx::extension_sql_file!(
+    "../sql/access.sql",
+    name = "access",
+    requires = [
+        "views",
+        "wait",
+        api::create::create_synced_table,
+        api::verbs::pause,
+        api::verbs::resume,
+        api::verbs::drop_synced_table,
+        api::wait::wait_for_position
+    ]
+);
 
 /// Runs when the server loads the library.
 #[pgrx::pg_guard]
@@ -45,22 +74,5 @@ pub extern "C-unwind" fn _PG_init() {
     }
     pg::preload::require();
     worker::install();
-    "../sql/guard.sql",
-    name = "guard",
-    requires = [api::guard::synced_table_changed]
-pgrx::extension_sql_file!("../sql/drop.sql", name = "drop", requires = ["catalog"]);
-pgrx::extension_sql_file!(
-    "../sql/fence.sql",
-    name = "fence",
-    requires = [api::fence::adopt_database, api::fence::fence_reason]
-/// Called when the library is loaded.
-#[pg_guard]
-extern "C-unwind" fn _PG_init() {
-    if pg::is_binary_upgrade() {
-    if !pg::is_preloading() {
-        let error =
-            OdsError::new(ErrorKind::NotRunning, "ods must be loaded when the server starts")
-                .hint("shared_preload_libraries = 'ods'");
-        ErrorReport::from(error).report(PgLogLevel::ERROR);
     guard::install();
 }

@@ -1,7 +1,7 @@
 //! Pause, resume and drop: the catalog is written here, the workers act at commit.
 
 use crate::api::lookup;
-use crate::catalog::table::{TableState, execute, set_state};
+use crate::catalog::table::{TableState, execute, read_anew, set_state};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::owner;
 use crate::worker::board;
@@ -25,7 +25,7 @@ fn pause(relation: PgRelation) -> std::result::Result<(), ErrorReport> {
 fn resume(relation: PgRelation) -> std::result::Result<(), ErrorReport> {
     let name = relation.name().to_owned();
     Ok(change_state(&relation, |id, state| match state.as_str() {
-        "paused" | "failed" => reconcile(id),
+        "paused" | "failed" => read_anew(id),
         _ => Err(OdsError::new(
             ErrorKind::WrongState,
             format!("synced table {name} is neither paused nor failed"),
@@ -64,21 +64,6 @@ fn drop_table(relation: PgRelation, keep_data: bool) -> Result<()> {
 fn release(table_id: i32) -> Result<()> {
     execute("DELETE FROM ods.synced_table WHERE table_id = $1", &[table_id.into()])?;
     Ok(())
-}
-
-/// Has a table read anew over the rows that are there.
-pub fn reconcile(table_id: i32) -> Result<()> {
-    execute(
-        "UPDATE ods.source_member SET state = 'loading', last_key = NULL, rows_done = 0 WHERE table_id = $1",
-        &[table_id.into()],
-    )?;
-    execute("DELETE FROM ods.reread WHERE table_id = $1", &[table_id.into()])?;
-    execute(
-        "UPDATE ods.table_state SET sweep = 'due', sweep_key = NULL, \
-                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
-        &[table_id.into()],
-    )?;
-    set_state(table_id, TableState::Loading, Some("reconciling with the source"), None)
 }
 
 fn change_state(relation: &PgRelation, change: impl FnOnce(i32, String) -> Result<()>) -> Result<()> {

@@ -52,13 +52,12 @@ pub struct Applier {
     failing: HashMap<i32, OdsError>,
     rereads: Vec<(i32, Vec<String>)>,
     rows_written: u64,
+    local_lsn: Option<u64>,
 }
 
-/// What a commit made durable later needs to know.
+/// What a commit did.
 #[derive(Clone, Copy, Debug)]
 pub struct Committed {
-    /// The end of the local commit record; none if nothing was written.
-    pub local_lsn: Option<u64>,
     /// Rows written by it.
     pub rows: u64,
 }
@@ -77,7 +76,23 @@ impl Applier {
             failing: HashMap::new(),
             rereads: Vec::new(),
             rows_written: 0,
+            local_lsn: None,
         }
+    }
+
+    /// The end of the last local commit record since the last call, which is yet to be flushed.
+    pub fn take_local_lsn(&mut self) -> Option<u64> {
+        self.local_lsn.take()
+    }
+
+    /// Whether the batch should be committed where the upstream transaction ends.
+    pub fn is_committing_due(&self) -> bool {
+        self.is_open || self.pending_rows >= settings::batch_rows()
+    }
+
+    /// Takes note that the open transaction was rolled back, with nothing in it but a chunk.
+    pub fn forget_transaction(&mut self) {
+        self.is_open = false;
     }
 
     /// How changes are gathered from now on.
@@ -100,19 +115,25 @@ impl Applier {
         self.is_open || self.pending_rows > 0 || !self.failing.is_empty()
     }
 
-    /// Reads the tables anew from the catalog. Only with nothing pending, inside a transaction.
-    pub fn reload(&mut self) -> Result<()> {
+    /// Reads the tables anew from the catalog; those whose load began anew. Only with nothing
+    /// pending, inside a transaction.
+    pub fn reload(&mut self) -> Result<Vec<i32>> {
+        let mut restarted = Vec::new();
         let mut known = std::mem::take(&mut self.tables);
         for synced in table::of_stream(self.stream_id)? {
             let id = synced.id;
             let kept = known.remove(&id).filter(|table| table.is_same_definition(&synced));
             let table = match kept {
                 Some(mut table) => {
-                    if synced.state == TableState::Loading && table.synced.state != TableState::Loading
-                    {
-                        table.memory = Some(Memory::new(settings::load_memory()));
+                    if synced.load_started != table.synced.load_started {
+                        restarted.push(id);
                     }
-                    table.synced = synced;
+                    table.synced = synced.clone();
+                    match table.synced.state {
+                        TableState::Loading => table.begin_memory(),
+                        TableState::Live if !table.synced.rereads.is_empty() => table.begin_memory(),
+                        _ => table.memory = None,
+                    }
                     Ok(table)
                 }
                 None => Table::open(synced.clone(), self.encoding),
@@ -129,7 +150,10 @@ impl Applier {
             }
         }
         self.routes.rebuild(self.tables.values().map(|table| &table.synced));
-        Ok(())
+        for (id, error) in self.routes.restore(&self.tables) {
+            self.fail(id, error);
+        }
+        Ok(restarted)
     }
 
     /// The shape of a relation, as announced in the stream.
@@ -181,8 +205,10 @@ impl Applier {
     }
 
     /// Empties the tables fed by these relations: a barrier in the order of changes.
-    pub fn truncate(&mut self, relations: &[u32], stamp: Stamp) -> Result<()> {
+    /// True if a table must be read anew for it.
+    pub fn truncate(&mut self, relations: &[u32], _stamp: Stamp) -> Result<bool> {
         self.flush()?;
+        let mut reads_anew = false;
         for relation in relations {
             let Some(Route { table: id, .. }) = self.routes.of(*relation) else { continue };
             let id = *id;
@@ -194,18 +220,18 @@ impl Applier {
                 // Rows do not tell which partition they came from, so the source is asked which
                 // keys it still has; the same where rows are still being read.
                 self.open();
-                crate::api::verbs::reconcile(id)?;
+                table::read_anew(id)?;
+                reads_anew = true;
                 continue;
             }
             let Some(sql) = table.target.shape.delete_all() else { continue };
-            let _ = stamp;
             self.open();
             let Some(table) = self.tables.get_mut(&id) else { continue };
             let _writing = Writing::allow(table.target.relation);
             let _acting = ActingAs::owner(table.target.owner);
             Spi::run(&sql).map_err(table::spi_error)?;
         }
-        Ok(())
+        Ok(reads_anew)
     }
 
     fn is_full(&self) -> bool {
@@ -299,8 +325,10 @@ impl Applier {
         }
         stream::advance(self.stream_id, position, fresh_as_of)?;
         self.is_open = false;
-        let local_lsn = xact::commit_async_then_lsn();
-        Ok(Committed { local_lsn, rows: std::mem::take(&mut self.rows_written) })
+        if let Some(lsn) = xact::commit_async_then_lsn() {
+            self.local_lsn = Some(lsn);
+        }
+        Ok(Committed { rows: std::mem::take(&mut self.rows_written) })
     }
 
     /// Adds the counts of rows applied to the catalog; part of the next commit.

@@ -68,7 +68,7 @@ pub struct Member {
 }
 
 /// A column read from the source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncedColumn {
     /// Its name there.
     pub source_name: String,
@@ -123,6 +123,8 @@ pub struct SyncedTable {
     pub members: Vec<Member>,
     /// Keys to read again.
     pub rereads: Vec<Vec<String>>,
+    /// When the load began, which tells one load from the next.
+    pub load_started: Option<TimestampWithTimeZone>,
 }
 
 impl SyncedTable {
@@ -167,7 +169,7 @@ pub fn of_stream(stream_id: i32) -> Result<Vec<SyncedTable>> {
             .select(
                 "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, c.relowner, n.nspname::text AS schema, \
                         c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
-                        t.transform, t.transform_columns, t.filter, t.on_delete, s.state, s.sweep, s.sweep_key \
+                        t.transform, t.transform_columns, t.filter, t.on_delete, s.state, s.sweep, s.sweep_key, s.load_started_at \
                  FROM ods.synced_table t \
                  JOIN ods.table_state s USING (table_id) \
                  JOIN pg_catalog.pg_class c ON c.oid = t.relation \
@@ -209,6 +211,7 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         columns: Vec::new(),
         members: Vec::new(),
         rereads: Vec::new(),
+        load_started: maybe(row, "load_started_at"),
     })
 }
 
@@ -356,4 +359,19 @@ pub fn remove_reread(table_id: i32, key: &[String]) -> Result<()> {
         &[table_id.into(), key.to_vec().into()],
     )?;
     Ok(())
+}
+
+/// Has a table read anew over the rows that are here.
+pub fn read_anew(table_id: i32) -> Result<()> {
+    execute(
+        "UPDATE ods.source_member SET state = 'loading', last_key = NULL, rows_done = 0 WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
+    execute("DELETE FROM ods.reread WHERE table_id = $1", &[table_id.into()])?;
+    execute(
+        "UPDATE ods.table_state SET sweep = 'due', sweep_key = NULL, \
+                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
+    set_state(table_id, TableState::Loading, Some("reconciling with the source"), None)
 }

@@ -1,22 +1,44 @@
 //! The unsafe boundary: one Postgres concept a file, each safe to call from the rest of the crate.
+//! Version differences between Postgres majors live here and nowhere else.
 
-pub mod copy_from;
-pub mod owner;
-pub mod row_store;
-pub mod spi;
-//! The unsafe boundary: one Postgres concept a file. Version differences end here.
-pub mod foreign;
-pub mod libpq;
-pub mod wait;
-//! The unsafe boundary: one Postgres concept a file. Version differences live only here.
 pub mod bgworker;
 pub mod clock;
 pub mod condition;
+pub mod copy_from;
 pub mod database;
+pub mod encoding;
 pub mod exit;
+pub mod extension;
+pub mod foreign;
 pub mod guc;
+pub mod hooks;
+pub mod identity;
 pub mod interrupt;
 pub mod latch;
+pub mod libpq;
+pub mod owner;
 pub mod preload;
+pub mod relcache;
+pub mod role;
+pub mod row_store;
+pub mod scan;
 pub mod shmem;
+pub mod spi;
+pub mod subxact;
+pub mod utility;
+pub mod wait;
 pub mod xact;
+
+use std::ffi::{CStr, c_char};
+
+/// Copies a C string of Postgres; null gives an empty string.
+///
+/// # Safety
+/// `text` must be null or point to a NUL-terminated string that lives until the call returns.
+unsafe fn string(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller passes a live NUL-terminated string.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}

@@ -7,7 +7,9 @@ pub mod backoff;
 pub mod board;
 mod launcher;
 mod maintenance;
+mod publication;
 mod schedule;
+mod session;
 mod stream;
 
 use crate::pg::bgworker::Worker;

@@ -1,9 +1,19 @@
-//! The worker of one stream.
+//! The worker of one stream: it keeps a session with the source going, and begins a new one with
+//! growing pauses after each failure.
 
-use super::STREAM;
 use super::board::{StreamEntry, StreamState};
-use crate::pg::{bgworker, latch};
+use super::session::{End, Session};
+use super::{CATALOG_VERSION, STREAM, backoff};
+use crate::apply::applier::Care;
+use crate::decode::lsn::Lsn;
+use crate::error::{OdsError, Result, Retry};
+use crate::fence::{self, Fence};
+use crate::pg::{bgworker, interrupt, latch, xact};
 use pgrx::prelude::*;
+use std::time::{Duration, Instant};
+
+/// Where a fenced or foreign catalog is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Main function of a stream worker; the argument is the index of its entry on the board.
 #[pg_guard]
@@ -12,8 +22,79 @@ pub extern "C-unwind" fn ods_stream_main(index: pg_sys::Datum) {
     let Ok(entry) = StreamEntry::attach_index(index.value() as i32) else { return };
     let name = format!("{STREAM} {}", entry.stream_id());
     bgworker::prepare_worker(Some(entry.database()), &name);
-    entry.set_state(StreamState::Idle, "");
+    let mut attempts = 0;
+    let mut careful_until = None;
     loop {
-        latch::wait(None);
+        interrupt::check();
+        interrupt::reload_config_if_asked();
+        let began = Instant::now();
+        let ended = xact::catch(|| {
+            if !may_connect(&entry)? {
+                return Ok(End::Wait(LOOK_AGAIN));
+            }
+            entry.set_state(StreamState::Connecting, "");
+            Session::open(&entry, care_of(careful_until))?.run(&mut careful_until)
+        });
+        match ended {
+            Ok(End::Again) => attempts = 0,
+            Ok(End::Wait(pause)) => {
+                attempts = 0;
+                latch::wait(Some(pause));
+            }
+            Ok(End::Stop) => return,
+            Err(failure) => {
+                attempts = backoff::after_failure(attempts, began.elapsed());
+                let pause = backoff::delay(attempts);
+                report(&entry, &failure, attempts);
+                latch::wait(Some(pause));
+            }
+        }
+    }
+}
+
+fn care_of(careful_until: Option<Lsn>) -> Care {
+    match careful_until {
+        None => Care::Fast,
+        Some(_) => Care::Single,
+    }
+}
+
+/// A copy never touches the sources, and a catalog of another version is left alone.
+fn may_connect(entry: &StreamEntry) -> Result<bool> {
+    let (fence, version) = xact::in_transaction(|| Ok((fence::confirm()?, fence::catalog_version())))?;
+    if let Some(version) = version.filter(|version| *version != CATALOG_VERSION) {
+        let reason = format!(
+            "the catalog has version {version}, this library knows {CATALOG_VERSION}: ALTER EXTENSION ods UPDATE;"
+        );
+        entry.set_state(StreamState::Failed, &reason);
+        return Ok(false);
+    }
+    match fence {
+        Fence::Ours => Ok(true),
+        Fence::NoIdentity => {
+            entry.set_state(StreamState::Fenced, "the catalog has no identity: SELECT ods.adopt_database();");
+            Ok(false)
+        }
+        Fence::Foreign { reason } => {
+            entry.set_state(StreamState::Fenced, &format!("{reason}: SELECT ods.adopt_database();"));
+            Ok(false)
+        }
+    }
+}
+
+/// Shows a failure; the log gets the first of a row of failures and then ever fewer.
+fn report(entry: &StreamEntry, failure: &OdsError, attempts: u32) {
+    let hint = failure.hint.as_deref().filter(|hint| !hint.is_empty());
+    let reason = match hint {
+        Some(hint) => format!("{failure}. {hint}"),
+        None => failure.to_string(),
+    };
+    let state = match failure.kind.retry() {
+        Retry::Backoff => StreamState::Waiting,
+        Retry::Never => StreamState::Failed,
+    };
+    entry.set_state(state, &reason);
+    if attempts.is_power_of_two() {
+        pgrx::log!("ods: stream {} failed, attempt {attempts}: {reason}", entry.stream_id());
     }
 }

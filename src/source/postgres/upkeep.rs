@@ -20,6 +20,10 @@ pub struct Published {
     pub root: u32,
     /// Rows as last analyzed.
     pub estimated_rows: i64,
+    /// Schema of the root.
+    pub root_schema: String,
+    /// Name of the root.
+    pub root_name: String,
 }
 
 /// What a heartbeat found.
@@ -37,22 +41,19 @@ pub struct Heartbeat {
 
 /// The statements of a heartbeat, sent as one message and so as one transaction. The clock is read
 /// before the WAL position; the transaction id makes the commit flush the WAL up to there.
-pub fn heartbeat_sql(slot: &str, publication: &str, version: i32) -> String {
-    let root = if version >= 120_000 {
-        "coalesce(pg_catalog.pg_partition_root(c.oid)::pg_catalog.oid, c.oid)"
-    } else {
-        "c.oid"
-    };
+pub fn heartbeat_sql(slot: &str, publication: &str) -> String {
     format!(
         "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint, \
                 pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.txid_current(); \
          SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint \
            FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = {}; \
          SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = {publication}; \
-         SELECT c.oid, n.nspname, c.relname, {root}, greatest(c.reltuples, 0)::bigint \
+         SELECT c.oid, n.nspname, c.relname, r.oid, greatest(c.reltuples, 0)::bigint, rn.nspname, r.relname \
            FROM pg_catalog.pg_publication_tables t \
            JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname \
            JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename \
+           JOIN pg_catalog.pg_class r ON r.oid = coalesce(pg_catalog.pg_partition_root(c.oid)::pg_catalog.oid, c.oid) \
+           JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
           WHERE t.pubname = {publication}",
         quote_literal(slot),
         publication = quote_literal(publication),
@@ -80,6 +81,8 @@ fn read_published(rows: &Rows, row: usize) -> Option<Published> {
         name: rows.get(row, 2)?.to_owned(),
         root: rows.get(row, 3)?.parse().ok()?,
         estimated_rows: rows.get(row, 4)?.parse().ok()?,
+        root_schema: rows.get(row, 5)?.to_owned(),
+        root_name: rows.get(row, 6)?.to_owned(),
     })
 }
 

@@ -1,0 +1,100 @@
+-- What is fresh, what is not, and why. Rows are those of tables that the caller may read.
+
+-- A lock that a worker waits for: who holds it, and what they run.
+CREATE VIEW ods.lock_wait AS
+SELECT b.stream_id,
+       pg_catalog.format('waits for a lock held by process %s (%s): %s',
+           holder.pid, holder.usename, pg_catalog.left(holder.query, 200)) AS reason,
+       pg_catalog.clock_timestamp() - waiting.waitstart AS waited
+  FROM ods.stream_board() b
+  JOIN pg_catalog.pg_locks waiting ON waiting.pid = b.pid AND NOT waiting.granted
+  CROSS JOIN LATERAL (SELECT a.pid, a.usename, a.query
+                        FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(b.pid)) AS blocking(pid)
+                        JOIN pg_catalog.pg_stat_activity a ON a.pid = blocking.pid
+                       LIMIT 1) AS holder
+ WHERE pg_catalog.clock_timestamp() - waiting.waitstart > pg_catalog.current_setting('ods.lock_wait_warning')::interval;
+REVOKE ALL ON ods.lock_wait FROM PUBLIC;
+COMMENT ON VIEW ods.lock_wait IS 'Stream workers that have waited for a lock longer than ods.lock_wait_warning, and for whom';
+
+CREATE VIEW ods.stream_status AS
+SELECT s.server_name AS server,
+       s.stream_name AS stream,
+       CASE WHEN f.reason IS NOT NULL THEN 'fenced'
+            WHEN w.reason IS NOT NULL THEN 'stalled'
+            ELSE coalesce(b.state, 'starting') END AS state,
+       coalesce(f.reason, w.reason, nullif(b.reason, '')) AS reason,
+       p.position,
+       p.fresh_as_of,
+       greatest(pg_catalog.clock_timestamp() + coalesce(k.clock_skew, interval '0') - p.fresh_as_of, interval '0') AS staleness,
+       CASE WHEN b.source_end IS NOT NULL AND p.position IS NOT NULL
+            THEN greatest(b.source_end - (p.position::pg_catalog.pg_lsn - '0/0'::pg_catalog.pg_lsn), 0)::bigint END AS lag_bytes,
+       b.rows_applied,
+       b.transactions,
+       b.pid,
+       b.since,
+       b.last_message_at,
+       k.clock_skew
+  FROM ods.stream s
+  LEFT JOIN ods.stream_position p USING (stream_id)
+  LEFT JOIN ods.stream_board() b USING (stream_id)
+  LEFT JOIN (SELECT l.stream_id, pg_catalog.min(l.reason) AS reason FROM ods.lock_wait l GROUP BY 1) w USING (stream_id)
+  CROSS JOIN LATERAL (SELECT pg_catalog.make_interval(secs => b.clock_skew_us / 1e6) AS clock_skew) k
+  CROSS JOIN (SELECT ods.fence_reason() AS reason) f;
+COMMENT ON VIEW ods.stream_status IS 'One row a stream: what it does, why, where it stands and how old that is';
+
+CREATE VIEW ods.sync_status AS
+SELECT t.relation AS table_name,
+       s.server,
+       pg_catalog.format('%I.%I', t.source_schema, t.source_table) AS source,
+       CASE WHEN s.state = 'fenced' THEN 'fenced'
+            WHEN ts.state IN ('paused', 'failed') THEN ts.state
+            WHEN s.state IN ('failed', 'stalled') THEN s.state
+            WHEN ts.state = 'loading' THEN 'loading'
+            WHEN s.state IN ('starting', 'connecting', 'waiting', 'stopped') THEN 'stalled'
+            ELSE s.state END AS state,
+       CASE WHEN s.state <> 'fenced' AND ts.state IN ('paused', 'failed') THEN ts.reason
+            WHEN s.reason IS NOT NULL THEN s.reason
+            WHEN ts.state = 'loading' THEN coalesce(l.progress, ts.reason)
+            ELSE NULL END AS reason,
+       CASE WHEN ts.state = 'live' THEN s.fresh_as_of ELSE ts.fresh_as_of END AS fresh_as_of,
+       CASE WHEN ts.state = 'live' THEN s.staleness
+            ELSE greatest(pg_catalog.clock_timestamp() + coalesce(s.clock_skew, interval '0') - ts.fresh_as_of, interval '0') END AS staleness,
+       s.lag_bytes,
+       ts.rows_applied,
+       l.rows_done AS rows_loaded,
+       l.rows_estimated,
+       coalesce(r.rereads, 0) AS rereads,
+       ts.last_error,
+       CASE WHEN ts.state IN ('paused', 'failed') THEN ts.fix END AS fix,
+       t.consumer,
+       t.tier,
+       t.max_staleness,
+       ts.since
+  FROM ods.synced_table t
+  JOIN ods.table_state ts USING (table_id)
+  JOIN ods.stream st USING (stream_id)
+  JOIN ods.stream_status s ON s.server = st.server_name AND s.stream = st.stream_name
+  LEFT JOIN LATERAL (
+       SELECT pg_catalog.sum(m.rows_done)::bigint AS rows_done,
+              pg_catalog.sum(m.rows_estimated)::bigint AS rows_estimated,
+              pg_catalog.format('%s of about %s rows read, %s rows/s, %s left',
+                  pg_catalog.sum(m.rows_done), pg_catalog.sum(m.rows_estimated),
+                  (pg_catalog.sum(m.rows_done) / nullif(e.seconds, 0))::bigint,
+                  pg_catalog.make_interval(secs => pg_catalog.round(
+                      (greatest(pg_catalog.sum(m.rows_estimated) - pg_catalog.sum(m.rows_done), 0)
+                          / nullif(pg_catalog.sum(m.rows_done) / nullif(e.seconds, 0), 0))::numeric)::double precision)) AS progress
+         FROM ods.source_member m,
+              LATERAL (SELECT extract(epoch FROM pg_catalog.clock_timestamp() - ts.load_started_at) AS seconds) e
+        WHERE m.table_id = t.table_id AND ts.state = 'loading'
+        GROUP BY e.seconds
+       HAVING pg_catalog.sum(m.rows_done) > 0) l ON true
+  LEFT JOIN LATERAL (SELECT pg_catalog.count(*) AS rereads FROM ods.reread x WHERE x.table_id = t.table_id) r ON true
+ WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
+COMMENT ON VIEW ods.sync_status IS 'One row a synced table: what it does, why, how old it is, how far its load has come';
+
+CREATE VIEW ods.incidents AS
+SELECT i.at, coalesce(i.relation::text, i.table_name) AS table_name, s.server_name AS server, i.kind, i.message, i.fix
+  FROM ods.incident i
+  LEFT JOIN ods.stream s USING (stream_id)
+ WHERE i.relation IS NULL OR pg_catalog.has_table_privilege(i.relation, 'SELECT');
+COMMENT ON VIEW ods.incidents IS 'What happened that a person may want to know, newest last, with what to do about it';

@@ -1,0 +1,12 @@
+//! Character encodings by name and number.
+
+use pgrx::pg_sys;
+use std::ffi::CString;
+
+/// The number of an encoding that Postgres knows by `name`.
+pub fn number(name: &str) -> Option<i32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a look-up in a static table; -1 for an unknown name.
+    let number = unsafe { pg_sys::pg_char_to_encoding(name.as_ptr()) };
+    (number >= 0).then_some(number)
+}

@@ -1,0 +1,678 @@
+//! One session with a source: from connecting to the first failure.
+//!
+//! Everything runs in one loop over up to three sockets. Messages are taken in as they come; a
+//! local commit happens where an upstream transaction ends and nothing more waits to be read, or
+//! the batch is old enough; between commits, heartbeats and chunks are looked after.
+
+use super::board::{StreamEntry, StreamState};
+use super::publication::{self, Upkeep};
+use crate::apply::applier::{Applier, Care};
+use crate::batch::Stamp;
+use crate::catalog::stream::{self, StoredPosition, Stream};
+use crate::catalog::table::TableState;
+use crate::catalog::{incident, table};
+use crate::decode::lsn::Lsn;
+use crate::decode::pgoutput::{self, Block, Commit, Frame, Message};
+use crate::error::{ErrorKind, OdsError, Result, Retry};
+use crate::freshness::{FreshAsOf, Probes};
+use crate::load::loader::Loader;
+use crate::pg::wait::{Deadline, WaitSet};
+use crate::pg::{clock, encoding, interrupt, xact};
+use crate::settings;
+use crate::source::postgres::connect::{ServerAccess, connect_control, connect_replication};
+use crate::source::postgres::establish::{self, Continuity};
+use crate::source::postgres::exchange::Exchange;
+use crate::source::postgres::replication::{Confirmed, Next, Replication, Reply};
+use crate::source::postgres::upkeep;
+use crate::spill::Spill;
+use pgrx::Spi;
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A batch is committed when it is this old, also while more is waiting to be read.
+const BATCH_AGE: Duration = Duration::from_millis(50);
+/// A commit waits this long for others to share its flush of the WAL.
+const FLUSH_AFTER: Duration = Duration::from_millis(5);
+/// How often a position without rows is stored, at the most.
+const IDLE_STORE: Duration = Duration::from_millis(50);
+/// How often counts of rows go to the catalog.
+const COUNTS_AFTER: Duration = Duration::from_secs(1);
+/// Messages between two looks at everything else.
+const MESSAGES_AT_ONCE: usize = 2_000;
+/// A new slot waits for the transactions that run at the source.
+const SLOT_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Why a session ended without failing.
+#[derive(Debug)]
+pub enum End {
+    /// Begin a new one at once.
+    Again,
+    /// There is nothing to do before this time has passed or somebody wakes us.
+    Wait(Duration),
+    /// The stream is gone.
+    Stop,
+}
+
+/// An upstream transaction on its way in.
+struct Incoming {
+    stamp: Stamp,
+    /// Its commit time may be another server's.
+    has_origin: bool,
+}
+
+/// See the module.
+pub struct Session<'e> {
+    entry: &'e StreamEntry,
+    stream: Stream,
+    access: ServerAccess,
+    replication: Replication,
+    control: Exchange,
+    upkeep: Upkeep,
+    loader: Loader,
+    applier: Applier,
+    care: Care,
+    sockets: WaitSet,
+    incoming: Option<Incoming>,
+    streamed: HashMap<u32, Spill>,
+    block: Option<u32>,
+    /// Up to here everything was received, at the end of a transaction.
+    position: Lsn,
+    /// Up to here it is committed.
+    stored: Lsn,
+    /// Up to here the local WAL of it is flushed.
+    flushed: Lsn,
+    unflushed: Option<(u64, Instant)>,
+    source_end: Lsn,
+    fresh: FreshAsOf,
+    stored_fresh: FreshAsOf,
+    probes: Probes,
+    batch_began: Option<Instant>,
+    transactions: u64,
+    stored_at: Instant,
+    counted_at: Instant,
+    asked_at: Instant,
+    changed_at: Instant,
+    reload_due: bool,
+}
+
+/// What opening came to.
+pub enum Opened<'e> {
+    /// A session.
+    Session(Box<Session<'e>>),
+    /// None, for this reason.
+    Ended(End),
+}
+
+impl<'e> Opened<'e> {
+    /// Runs the session, if there is one.
+    pub fn run(self, careful_until: &mut Option<Lsn>) -> Result<End> {
+        match self {
+            Self::Ended(end) => Ok(end),
+            Self::Session(mut session) => session.run(careful_until),
+        }
+    }
+}
+
+impl<'e> Session<'e> {
+    /// Connects, checks that the stream can go on where it stopped, and starts it.
+    pub fn open(entry: &'e StreamEntry, care: Care) -> Result<Opened<'e>> {
+        let id = entry.stream_id();
+        let Some((stream, stored, access, followed)) = xact::in_transaction(|| {
+            let Some(stream) = stream::by_id(id)? else { return Ok(None) };
+            let access = ServerAccess::for_worker(&stream.server)?;
+            Ok(Some((stream, stream::position(id)?, access, followed_tables(id)?)))
+        })?
+        else {
+            return Ok(Opened::Ended(End::Stop));
+        };
+        if stored.position.is_none() && followed == 0 {
+            entry.set_state(StreamState::Failed, "no table of this server follows it: SELECT ods.resume(…);");
+            return Ok(Opened::Ended(End::Wait(Duration::from_secs(30))));
+        }
+        let connecting = || Deadline::after(settings::connect_timeout());
+        let mut control = connect_control(&access, connecting())?;
+        establish::ensure_publication(&mut control, &stream)?;
+        let mut connection = connect_replication(&access, connecting())?;
+        let identity = establish::identify(&mut connection)?;
+        let position = match stored.position.as_deref().map(str::parse::<Lsn>) {
+            Some(Ok(position)) => {
+                match establish::continuity(&mut connection, &stream, &stored, position, &identity)? {
+                    Continuity::Whole => {
+                        if stored.timeline != Some(identity.timeline) {
+                            xact::in_transaction(|| stream::set_timeline(id, identity.timeline))?;
+                        }
+                        position
+                    }
+                    Continuity::Gap(reason) => {
+                        give_up(&stream, &reason)?;
+                        return Ok(Opened::Ended(End::Again));
+                    }
+                }
+            }
+            Some(Err(_)) => {
+                return Err(OdsError::new(ErrorKind::Bug, "the stored position is not an LSN"));
+            }
+            None => {
+                entry.set_state(
+                    StreamState::Connecting,
+                    "making the replication slot, which waits for the transactions running at the source",
+                );
+                begin(&mut connection, &stream, &access, identity)?
+            }
+        };
+        let server_encoding = connection
+            .parameter_status(c"server_encoding")
+            .and_then(|name| encoding::number(&name))
+            .ok_or_else(|| OdsError::new(ErrorKind::Unsupported, "the source's encoding is not known here"))?;
+        let mut applier = Applier::new(id, server_encoding, care);
+        xact::in_transaction(|| applier.reload())?;
+        let replication = Replication::start(
+            connection,
+            &stream.slot,
+            &stream.publication,
+            position,
+            Deadline::after(settings::network_timeout()),
+        )?;
+        let now = Instant::now();
+        entry.progress(position.0, position.0, position.0, position.0);
+        Ok(Opened::Session(Box::new(Self {
+            entry,
+            upkeep: Upkeep::new(access.stream.heartbeat_interval),
+            access,
+            replication,
+            control: Exchange::new(control),
+            loader: Loader::new(),
+            applier,
+            care,
+            sockets: WaitSet::new(),
+            incoming: None,
+            streamed: HashMap::new(),
+            block: None,
+            position,
+            stored: position,
+            flushed: position,
+            unflushed: None,
+            source_end: position,
+            fresh: FreshAsOf::default(),
+            stored_fresh: FreshAsOf::default(),
+            probes: Probes::default(),
+            batch_began: None,
+            transactions: 0,
+            stored_at: now,
+            counted_at: now,
+            asked_at: now,
+            changed_at: now,
+            reload_due: false,
+            stream,
+        })))
+    }
+
+    fn run(&mut self, careful_until: &mut Option<Lsn>) -> Result<End> {
+        loop {
+            match self.turn(careful_until) {
+                Ok(None) => {}
+                Ok(Some(end)) => return Ok(end),
+                // Blamed on the data: the same changes again, one by one, tell which.
+                Err(error)
+                    if self.care == Care::Fast
+                        && error.kind.retry() == Retry::Never
+                        && matches!(error.kind, ErrorKind::Local(_) | ErrorKind::Mismatch) =>
+                {
+                    pgrx::log!("ods: stream {} applies change by change after: {error}", self.stream.id);
+                    *careful_until = Some(self.source_end.max(self.position));
+                    xact::recover();
+                    return Ok(End::Again);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One turn of the loop: take in, commit, look after the rest, wait.
+    fn turn(&mut self, careful_until: &mut Option<Lsn>) -> Result<Option<End>> {
+        interrupt::check();
+        interrupt::reload_config_if_asked();
+        let is_drained = self.take_in()?;
+        if self.at_boundary() {
+            if self.applier.has_pending() && (is_drained || self.is_batch_old()) {
+                self.commit()?;
+            }
+            if careful_until.is_some_and(|until| self.stored >= until) {
+                *careful_until = None;
+                self.care = Care::Fast;
+                self.applier.set_care(Care::Fast);
+            }
+            if let Some(end) = self.between_transactions()? {
+                return Ok(Some(end));
+            }
+        }
+        if let Some(end) = self.look_after_control()? {
+            return Ok(Some(end));
+        }
+        self.loader.advance(&mut self.applier, self.upkeep.published(), &self.access)?;
+        if is_drained {
+            self.flush_if_due()?;
+            self.tell_source(Reply::NotNeeded)?;
+            self.show();
+            self.wait();
+        }
+        self.replication.receive()?;
+        Ok(None)
+    }
+
+    fn at_boundary(&self) -> bool {
+        self.incoming.is_none() && self.block.is_none()
+    }
+
+    fn is_batch_old(&self) -> bool {
+        self.batch_began.is_some_and(|began| began.elapsed() >= BATCH_AGE)
+    }
+
+    /// Takes in what has arrived; true when nothing more is there.
+    fn take_in(&mut self) -> Result<bool> {
+        for _ in 0..MESSAGES_AT_ONCE {
+            match self.replication.next()? {
+                Next::Nothing => return Ok(true),
+                Next::Payload(payload) => self.take_frame(&payload)?,
+            }
+            if self.at_boundary() && self.is_batch_old() {
+                return Ok(false);
+            }
+        }
+        Ok(false)
+    }
+
+    fn take_frame(&mut self, bytes: &[u8]) -> Result<()> {
+        match Frame::decode(bytes).map_err(protocol)? {
+            Frame::XLogData { wal_end, payload, .. } => {
+                self.source_end = self.source_end.max(wal_end);
+                self.take_message(payload)
+            }
+            Frame::Keepalive { wal_end, reply_requested, .. } => {
+                self.source_end = self.source_end.max(wal_end);
+                if self.at_boundary() {
+                    // Every commit before it was sent earlier, and has been taken in.
+                    self.position = self.position.max(wal_end);
+                }
+                if reply_requested {
+                    self.report(Reply::NotNeeded)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn take_message(&mut self, payload: &[u8]) -> Result<()> {
+        if let Some(xid) = self.block {
+            let decoded = pgoutput::decode(payload, Block::Streamed).map_err(protocol)?;
+            return match decoded.message {
+                Message::StreamStop => {
+                    self.block = None;
+                    Ok(())
+                }
+                _ => match self.streamed.get_mut(&xid) {
+                    Some(spill) => spill.append(decoded.subxid.unwrap_or(xid), payload).map_err(spilling),
+                    None => Err(OdsError::new(ErrorKind::Protocol, "a streamed change of an unknown transaction")),
+                },
+            };
+        }
+        match pgoutput::decode(payload, Block::Plain).map_err(protocol)?.message {
+            Message::Begin { committed_at_us, xid, .. } => {
+                self.incoming = Some(Incoming { stamp: Stamp { committed_at_us, xid }, has_origin: false });
+                Ok(())
+            }
+            Message::Commit(commit) => self.transaction_ended(commit),
+            Message::StreamStart { xid, .. } => {
+                if !self.streamed.contains_key(&xid) {
+                    // A private file that has no name: it vanishes with this process.
+                    let spill = Spill::create(Path::new("base/pgsql_tmp")).map_err(spilling)?;
+                    self.streamed.insert(xid, spill);
+                }
+                self.block = Some(xid);
+                Ok(())
+            }
+            Message::StreamCommit { xid, commit } => self.streamed_commit(xid, commit),
+            Message::StreamAbort { xid, subxid } => {
+                if xid == subxid {
+                    self.streamed.remove(&xid);
+                } else if let Some(spill) = self.streamed.get_mut(&xid) {
+                    spill.abort_sub(subxid);
+                }
+                Ok(())
+            }
+            message => self.take_content(&message),
+        }
+    }
+
+    /// What a transaction holds between its begin and its end.
+    fn take_content(&mut self, message: &Message<'_>) -> Result<()> {
+        match message {
+            Message::Relation(relation) => self.applier.announce(relation),
+            Message::Origin { .. } => {
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.has_origin = true;
+                }
+            }
+            Message::Change(change) => {
+                let stamp = self.stamp()?;
+                self.batch_began.get_or_insert_with(Instant::now);
+                self.applier.push(change, stamp)?;
+            }
+            Message::Truncate(truncate) => {
+                let stamp = self.stamp()?;
+                self.batch_began.get_or_insert_with(Instant::now);
+                self.reload_due |= self.applier.truncate(&truncate.relations, stamp)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn stamp(&self) -> Result<Stamp> {
+        self.incoming
+            .as_ref()
+            .map(|incoming| incoming.stamp)
+            .ok_or_else(|| OdsError::new(ErrorKind::Protocol, "a change outside of a transaction"))
+    }
+
+    fn streamed_commit(&mut self, xid: u32, commit: Commit) -> Result<()> {
+        let Some(mut spill) = self.streamed.remove(&xid) else {
+            return Err(OdsError::new(ErrorKind::Protocol, "a commit of an unknown streamed transaction"));
+        };
+        let stamp = Stamp { committed_at_us: commit.committed_at_us, xid };
+        self.incoming = Some(Incoming { stamp, has_origin: false });
+        let mut replay = spill.replay().map_err(spilling)?;
+        let mut count = 0usize;
+        while let Some(payload) = replay.next().map_err(spilling)? {
+            let decoded = pgoutput::decode(payload, Block::Streamed).map_err(protocol)?;
+            self.take_content(&decoded.message)?;
+            count += 1;
+            if count % MESSAGES_AT_ONCE == 0 {
+                // A large transaction takes its time; the source must not take us for dead.
+                interrupt::check();
+                if self.replication.status_due() {
+                    self.report(Reply::NotNeeded)?;
+                }
+            }
+        }
+        self.transaction_ended(commit)
+    }
+
+    fn transaction_ended(&mut self, commit: Commit) -> Result<()> {
+        if self.incoming.take().is_some_and(|incoming| !incoming.has_origin) {
+            self.fresh.prove(commit.committed_at_us);
+        }
+        self.position = self.position.max(commit.end_lsn);
+        self.source_end = self.source_end.max(commit.end_lsn);
+        self.transactions += 1;
+        self.changed_at = Instant::now();
+        if self.applier.is_committing_due() {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Commits what is pending together with the position.
+    fn commit(&mut self) -> Result<()> {
+        if let Some(proven) = self.probes.passed(self.position.0) {
+            self.fresh.prove(proven);
+        }
+        if self.counted_at.elapsed() >= COUNTS_AFTER {
+            self.counted_at = Instant::now();
+            self.applier.store_counts()?;
+        }
+        let committed = self.applier.commit(&self.position.to_string(), self.fresh.get())?;
+        self.committed();
+        self.entry.add_rows(committed.rows, std::mem::take(&mut self.transactions));
+        Ok(())
+    }
+
+    /// Takes note that everything up to the position has been committed.
+    fn committed(&mut self) {
+        self.stored = self.position;
+        self.stored_fresh = self.fresh;
+        self.stored_at = Instant::now();
+        self.batch_began = None;
+        if let Some(lsn) = self.applier.take_local_lsn() {
+            let began = self.unflushed.map_or_else(Instant::now, |(_, began)| began);
+            self.unflushed = Some((lsn, began));
+        }
+        self.publish_progress();
+    }
+
+    fn publish_progress(&self) {
+        self.entry.progress(
+            self.source_end.0.min(self.position.0),
+            self.stored.0,
+            self.flushed.0,
+            self.source_end.0,
+        );
+    }
+
+    fn flush_if_due(&mut self) -> Result<()> {
+        match self.unflushed {
+            Some((lsn, began)) if began.elapsed() >= FLUSH_AFTER => {
+                xact::flush_wal(lsn);
+                self.unflushed = None;
+                self.flushed = self.stored;
+                self.publish_progress();
+                self.report(Reply::NotNeeded)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What may only be done where no upstream transaction is under way.
+    fn between_transactions(&mut self) -> Result<Option<End>> {
+        while self.loader.awaited_mark().is_some_and(|mark| mark <= self.position.0) {
+            if self.applier.has_pending() {
+                self.commit()?;
+            }
+            let Some(chunk) = self.loader.take_ready(self.position.0) else { break };
+            let position = self.position.to_string();
+            self.loader.apply(&mut self.applier, chunk, &position, self.fresh.get())?;
+            self.committed();
+        }
+        if self.reload_due && !self.applier.has_pending() {
+            self.reload_due = false;
+            if xact::in_transaction(|| stream::by_id(self.stream.id))?.is_none() {
+                return Ok(Some(End::Stop));
+            }
+            let restarted = xact::in_transaction(|| self.applier.reload())?;
+            for id in restarted {
+                self.loader.restart(id);
+            }
+            self.loader.retain(&mut self.applier);
+            self.upkeep.look_soon();
+        }
+        // An idle stream stores its position too, so that the source can let go of its WAL.
+        let moved = self.position > self.stored || self.probe_passed();
+        if moved && !self.applier.has_pending() && self.stored_at.elapsed() >= IDLE_STORE {
+            self.commit()?;
+        }
+        Ok(None)
+    }
+
+    fn probe_passed(&mut self) -> bool {
+        if let Some(proven) = self.probes.passed(self.position.0) {
+            self.fresh.prove(proven);
+        }
+        self.fresh != self.stored_fresh
+    }
+
+    /// Heartbeats and the publication.
+    fn look_after_control(&mut self) -> Result<Option<End>> {
+        let found = self.upkeep.advance(&mut self.control, &self.stream, &mut self.applier)?;
+        let Some(heartbeat) = found else { return Ok(None) };
+        self.probes.add(heartbeat.probe);
+        self.entry.clock_skew(self.upkeep.clock_skew());
+        if !heartbeat.has_publication {
+            give_up(&self.stream, &format!("publication {} is gone", self.stream.publication))?;
+            return Ok(Some(End::Again));
+        }
+        if let (Some(limit), Some(retained)) = (settings::max_retained_wal(), heartbeat.retained) {
+            if retained > limit {
+                let reason = format!("the source kept {retained} bytes of WAL for us, more than ods.max_retained_wal");
+                give_up(&self.stream, &reason)?;
+                return Ok(Some(End::Again));
+            }
+        }
+        if self.applier.has_pending() || !self.at_boundary() {
+            // The publication is looked at again with the next heartbeat.
+            return Ok(None);
+        }
+        if publication::compare(&heartbeat, &self.stream, &mut self.applier, &mut self.upkeep)? {
+            self.reload_due = true;
+        }
+        Ok(None)
+    }
+
+    fn confirmed(&self) -> Confirmed {
+        Confirmed { received: self.position, flushed: self.flushed }
+    }
+
+    fn report(&mut self, reply: Reply) -> Result<()> {
+        let confirmed = self.confirmed();
+        self.replication.report(confirmed, reply)
+    }
+
+    fn tell_source(&mut self, reply: Reply) -> Result<()> {
+        let awaited = self.loader.awaited_mark().is_some_and(|mark| mark > self.position.0)
+            || self.probes.is_waiting();
+        if awaited && self.asked_at.elapsed() >= Duration::from_millis(20) {
+            self.asked_at = Instant::now();
+            return self.report(Reply::Requested);
+        }
+        if self.replication.status_due() {
+            return self.report(reply);
+        }
+        Ok(())
+    }
+
+    /// Says on the board what the stream is doing.
+    fn show(&self) {
+        let interval = self.upkeep.interval();
+        if let Some(silent) = self.upkeep.unanswered_for().filter(|silent| *silent > 2 * interval) {
+            let reason = format!("the source has not answered for {} s", silent.as_secs());
+            self.entry.set_state(StreamState::Stalled, &reason);
+            return;
+        }
+        self.entry.message_received(clock::now());
+        let behind = self.source_end.0.saturating_sub(self.position.0);
+        let (state, reason) = if let Some(reason) = self.upkeep.obstacle() {
+            (StreamState::Live, reason)
+        } else if self.loader.is_waiting_for_writers().is_some() {
+            (StreamState::Live, "loading waits for transactions of the source that began before")
+        } else if behind > 16 << 20 {
+            (StreamState::CatchingUp, "")
+        } else if self.changed_at.elapsed() > 2 * interval {
+            (StreamState::Idle, "")
+        } else {
+            (StreamState::Live, "")
+        };
+        self.entry.set_state(state, reason);
+    }
+
+    fn wait(&mut self) {
+        let mut until = Instant::now() + Duration::from_secs(1);
+        let mut sooner = |at: Option<Instant>| {
+            if let Some(at) = at {
+                until = until.min(at);
+            }
+        };
+        sooner(Some(self.upkeep.next_at()));
+        sooner(self.loader.wake_at());
+        sooner(self.unflushed.map(|(_, began)| began + FLUSH_AFTER));
+        if self.position > self.stored {
+            sooner(Some(self.stored_at + IDLE_STORE));
+        }
+        if self.loader.awaited_mark().is_some() || self.probes.is_waiting() {
+            sooner(Some(self.asked_at + Duration::from_millis(20)));
+        }
+        let timeout = until.saturating_duration_since(Instant::now());
+        let mut watches = vec![self.replication.watch()];
+        if self.control.is_running() {
+            watches.push(self.control.watch());
+        }
+        watches.extend(self.loader.watch());
+        let wake = self.sockets.wait(&watches, Deadline::after(timeout));
+        if wake.latch {
+            self.reload_due = true;
+        }
+    }
+}
+
+fn protocol(error: crate::decode::DecodeError) -> OdsError {
+    OdsError::new(ErrorKind::Protocol, format!("the source sent something unreadable: {error}"))
+}
+
+fn spilling(error: std::io::Error) -> OdsError {
+    OdsError::new(ErrorKind::Limit, format!("can't keep a large transaction of the source on disk: {error}"))
+}
+
+fn followed_tables(stream_id: i32) -> Result<i64> {
+    Spi::get_one_with_args::<i64>(
+        "SELECT pg_catalog.count(*) FROM ods.synced_table t JOIN ods.table_state s USING (table_id) \
+         WHERE t.stream_id = $1 AND s.state IN ('loading', 'live')",
+        &[stream_id.into()],
+    )
+    .map(Option::unwrap_or_default)
+    .map_err(table::spi_error)
+}
+
+/// Makes the slot and stores where it begins.
+fn begin(
+    connection: &mut crate::pg::libpq::Connection,
+    stream: &Stream,
+    access: &ServerAccess,
+    identity: establish::SourceIdentity,
+) -> Result<Lsn> {
+    if let Some(slot) = establish::slot(connection, &stream.slot)? {
+        if access.stream.slot_name.is_some() && !slot.is_lost {
+            return Err(OdsError::new(
+                ErrorKind::WrongState,
+                format!("replication slot {} exists already, and its changes before now would be missed", stream.slot),
+            )
+            .hint(format!("SELECT pg_drop_replication_slot('{}');  -- at the source", stream.slot)));
+        }
+        establish::drop_slot(connection, &stream.slot)?;
+    }
+    let position = establish::create_slot(connection, stream, Deadline::after(SLOT_PATIENCE))?;
+    xact::in_transaction(|| {
+        stream::begin(
+            stream.id,
+            &StoredPosition {
+                position: Some(position.to_string()),
+                system_identifier: Some(identity.system_identifier),
+                timeline: Some(identity.timeline),
+                database: Some(identity.database),
+            },
+        )
+    })?;
+    Ok(position)
+}
+
+/// The stream has a gap: its tables are set aside, and it begins anew when one is resumed.
+fn give_up(stream: &Stream, reason: &str) -> Result<()> {
+    xact::recover();
+    xact::in_transaction(|| {
+        for synced in table::of_stream(stream.id)? {
+            if matches!(synced.state, TableState::Live | TableState::Loading) {
+                let name = synced.display();
+                let fix = format!("SELECT ods.resume('{name}');");
+                table::set_state(synced.id, TableState::Failed, Some(reason), Some(&fix))?;
+                incident::record(
+                    stream.id,
+                    Some((synced.relation, &name)),
+                    incident::IncidentKind::Gap,
+                    reason,
+                    Some(&fix),
+                )?;
+            }
+        }
+        stream::begin(stream.id, &StoredPosition::default())
+    })?;
+    pgrx::warning!("ods: stream {} of server {} has a gap: {reason}", stream.slot, stream.server);
+    Ok(())
+}
