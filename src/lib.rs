@@ -7,6 +7,7 @@
 mod batch;
 mod decode;
 mod error;
+mod load;
 
 pgrx::pg_module_magic!();
 
