@@ -14,7 +14,7 @@ enum Span {
 
 /// The memory that events are spread out in, kept from one to the next.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     all: Vec<Span>,
     new: Vec<Span>,
     old: Vec<Span>,
@@ -22,14 +22,14 @@ pub(super) struct Scratch {
 
 /// The synced columns of a tuple.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'s> {
+pub(crate) struct Fields<'s> {
     bytes: &'s [u8],
     spans: &'s [Span],
 }
 
 /// The synced columns of an old row, and which of them mean something.
 #[derive(Clone, Copy)]
-pub(super) enum OldFields<'s> {
+pub(crate) enum OldFields<'s> {
     /// The key's.
     Key(Fields<'s>),
     /// All.
@@ -38,7 +38,7 @@ pub(super) enum OldFields<'s> {
 
 /// What happened to a row, in terms of the synced columns.
 #[derive(Clone, Copy)]
-pub(super) enum Event<'s> {
+pub(crate) enum Event<'s> {
     /// A row with all its values, that needs nothing from before.
     Insert { new: Fields<'s> },
     /// A row that goes over what stands there.
@@ -49,7 +49,7 @@ pub(super) enum Event<'s> {
 
 impl Scratch {
     /// Finds the columns of `op`. Without a projection its tuples hold exactly the synced ones.
-    pub(super) fn read<'s>(
+    pub(crate) fn read<'s>(
         &'s mut self,
         columns: usize,
         projection: Option<&[u16]>,
@@ -102,7 +102,7 @@ impl Scratch {
 }
 
 impl<'s> Fields<'s> {
-    pub(super) fn cell(&self, column: usize) -> Cell<'s> {
+    pub(crate) fn cell(&self, column: usize) -> Cell<'s> {
         match self.spans.get(column) {
             Some(Span::Text { at, length }) => {
                 self.bytes.get(*at..at + length).map_or(Cell::Absent, Cell::Text)
@@ -112,17 +112,17 @@ impl<'s> Fields<'s> {
         }
     }
 
-    pub(super) fn cells(&self) -> impl Iterator<Item = Cell<'s>> {
+    pub(crate) fn cells(&self) -> impl Iterator<Item = Cell<'s>> {
         (0..self.spans.len()).map(|column| self.cell(column))
     }
 
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         !self.spans.iter().any(|span| matches!(span, Span::Absent))
     }
 }
 
 impl<'s> OldFields<'s> {
-    pub(super) fn fields(&self) -> Fields<'s> {
+    pub(crate) fn fields(&self) -> Fields<'s> {
         match self {
             Self::Key(fields) | Self::Whole(fields) => *fields,
         }
@@ -130,11 +130,16 @@ impl<'s> OldFields<'s> {
 }
 
 fn find(tuple: &Tuple<'_>, spans: &mut Vec<Span>) {
-    let base = tuple.as_bytes().as_ptr() as usize;
+    let mut cells = tuple.cells();
     spans.clear();
-    spans.extend(tuple.cells().map(|cell| match cell {
-        Cell::Null => Span::Null,
-        Cell::Absent => Span::Absent,
-        Cell::Text(text) => Span::Text { at: text.as_ptr() as usize - base, length: text.len() },
-    }));
+    while let Some(cell) = cells.next() {
+        spans.push(match cell {
+            Cell::Null => Span::Null,
+            Cell::Absent => Span::Absent,
+            Cell::Text(text) => {
+                let end = tuple.as_bytes().len() - cells.bytes_left();
+                Span::Text { at: end - text.len(), length: text.len() }
+            }
+        });
+    }
 }

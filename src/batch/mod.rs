@@ -9,7 +9,7 @@
 //! costs no allocation of its own.
 
 pub mod cells;
-mod event;
+pub(crate) mod event;
 mod net;
 mod order;
 mod take;

@@ -101,6 +101,13 @@ pub struct TupleCells<'a> {
     reader: Reader<'a>,
 }
 
+impl TupleCells<'_> {
+    /// How many of the tuple's bytes lie behind the cells already taken.
+    pub fn bytes_left(&self) -> usize {
+        self.reader.rest.len()
+    }
+}
+
 impl<'a> Iterator for TupleCells<'a> {
     type Item = Cell<'a>;
 

@@ -225,6 +225,20 @@ fn a_moved_row_over_a_discarded_one_leaves_an_orphan() {
 }
 
 #[test]
+fn a_row_may_move_over_another() {
+    check(
+        &[update(2, t(1), t(1)), rekey(1, 2, HOLE, t(6))],
+        &[(2, Moved(1), Some((HOLE, t(6)))), (1, Born, None)],
+        &[2],
+    );
+    check(
+        &[rekey(1, 2, HOLE, t(6)), rekey(3, 2, HOLE, HOLE)],
+        &[(1, Here, None), (2, Moved(3), Some((HOLE, HOLE))), (3, Born, None)],
+        &[],
+    );
+}
+
+#[test]
 fn a_partial_update_of_a_deleted_row_takes_nothing_from_it() {
     check(&[delete(1), update(1, t(5), HOLE)], &[(1, Born, Some((t(5), HOLE)))], &[1]);
 }

@@ -5,7 +5,7 @@ use super::super::cells::{Cells, Value};
 use super::super::*;
 use crate::decode::cell::{Cell, TupleBuf};
 use crate::decode::change::Old;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Synced columns: `a`, the key's second part, `b`, the key's first part.
 pub const COLUMNS: usize = 4;
@@ -99,6 +99,22 @@ pub fn apply_event(table: &mut Table, event: &Event) -> bool {
     true
 }
 
+/// The keys that `event` takes a row from and puts one to, if it can be applied.
+pub fn keys_of(event: &Event) -> Option<(Option<Key>, Option<Key>)> {
+    Some(match event {
+        Event::Insert(new) if !new.contains(&Is::Hole) => (None, Some(key_with(new, None)?)),
+        Event::Insert(new) | Event::Update(None, new) => {
+            let key = key_with(new, None)?;
+            (Some(key), Some(key))
+        }
+        Event::Update(Some(before), new) => {
+            let old = before.row();
+            (Some(key_with(&old, None)?), Some(key_with(new, Some(&old))?))
+        }
+        Event::Delete(before) => (Some(key_with(&before.row(), None)?), None),
+    })
+}
+
 /// What an applier makes of the events, or of gone rows that were born.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
@@ -109,7 +125,10 @@ pub enum Trust {
 }
 
 /// Applies the net change of `batch`.
-pub fn apply_net(table: &mut Table, batch: &TableBatch, trust: Trust) {
+///
+/// Answers the keys where a row was inserted over one that stood there.
+pub fn apply_net(table: &mut Table, batch: &TableBatch, trust: Trust) -> BTreeSet<Key> {
+    let mut overwritten = BTreeSet::new();
     let before = table.clone();
     let mut deleted = Vec::new();
     for net in batch.rows() {
@@ -156,8 +175,11 @@ pub fn apply_net(table: &mut Table, batch: &TableBatch, trust: Trust) {
                 }
             }
         }
-        table.insert(key, row);
+        if table.insert(key, row).is_some() && net.origin != Origin::Here {
+            overwritten.insert(key);
+        }
     }
+    overwritten
 }
 
 pub fn batch(deletes: DeletePolicy) -> TableBatch {

@@ -215,9 +215,13 @@ proptest! {
     ) {
         let mut one_by_one = start.clone();
         let mut batch = batch(DeletePolicy::Net);
+        let mut stood = BTreeSet::new();
+        let mut named = BTreeSet::new();
         for base in &bases {
             one_by_one.insert(key_of(base), *base);
             push_base(&mut batch, base).unwrap();
+            named.insert(key_of(base));
+            stood.insert(key_of(base));
         }
         for event in &events {
             let before = (batch.bytes(), net_of(&batch));
@@ -225,6 +229,9 @@ proptest! {
             let pushed = push(&mut batch, event);
             if applied {
                 prop_assert_eq!(pushed, Ok(Push::Taken));
+                let (from, to) = keys_of(event).unwrap();
+                stood.extend(from.filter(|key| !named.contains(key)));
+                named.extend([from, to].into_iter().flatten());
             } else {
                 prop_assert!(pushed.is_err());
                 prop_assert_eq!((batch.bytes(), net_of(&batch)), before);
@@ -235,8 +242,10 @@ proptest! {
             push_base(&mut batch, base).unwrap();
         }
         let mut net = start;
-        apply_net(&mut net, &batch, Trust::Anything);
+        let overwritten = apply_net(&mut net, &batch, Trust::Anything);
         prop_assert_eq!(net, one_by_one);
+        // Nothing may stand in the way of a row where the events told that one stood there.
+        prop_assert!(overwritten.is_disjoint(&stood), "{:?} and {:?}", overwritten, stood);
     }
 
     #[test]
