@@ -15,5 +15,11 @@ pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 pgrx::extension_sql_file!(
     "../sql/wrapper.sql",
     name = "wrapper",
-    requires = [api::wrapper::postgres_validator]
+    requires = [
+        "catalog",
+        api::wrapper::postgres_validator,
+        api::check::check_server,
+        api::discover::discover
+    ]
 );
+pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);
