@@ -51,17 +51,7 @@ pub struct ServerAccess {
 impl ServerAccess {
     /// Access with the mapping of the current user, else PUBLIC's. Needs USAGE on the server.
     pub fn for_caller(server_name: &str) -> Result<Self> {
-        let server = find_server(server_name)?;
-        let user = foreign::current_user();
-        if !foreign::may_use(server.oid, user) {
-            let message = format!("permission denied for server \"{}\"", server.name);
-            return Err(OdsError::new(ErrorKind::Forbidden, message).hint(format!(
-                "GRANT USAGE ON FOREIGN SERVER {} TO {};",
-                quote_ident(&server.name),
-                quote_ident(&foreign::role_name(user))
-            )));
-        }
-        Self::with_mapping_of(server, user)
+        Self::with_mapping_of(server_for_caller(server_name)?, foreign::current_user())
     }
 
     /// Access with the mapping of the server's owner, else PUBLIC's: what workers use.
@@ -71,7 +61,9 @@ impl ServerAccess {
         Self::with_mapping_of(server, owner)
     }
 
-    fn with_mapping_of(server: ForeignServer, user: pgrx::pg_sys::Oid) -> Result<Self> {
+    /// Access with the mapping of `user`, else PUBLIC's, and under `user`'s password rule. The
+    /// caller has looked at the rights on the server.
+    pub fn with_mapping_of(server: ForeignServer, user: pgrx::pg_sys::Oid) -> Result<Self> {
         let role = foreign::role_name(user);
         let create = |what: &str| {
             format!(
@@ -195,6 +187,21 @@ pub fn connect_sql(access: &ServerAccess, deadline: Deadline) -> Result<Connecti
 /// commands and, in the simple protocol, SQL.
 pub fn connect_replication(access: &ServerAccess, deadline: Deadline) -> Result<Connection> {
     access.open(Purpose::Replication, deadline)
+}
+
+/// The server called `name`, on which the current user has USAGE.
+pub fn server_for_caller(name: &str) -> Result<ForeignServer> {
+    let server = find_server(name)?;
+    let user = foreign::current_user();
+    if foreign::may_use(server.oid, user) {
+        return Ok(server);
+    }
+    let message = format!("permission denied for server \"{}\"", server.name);
+    Err(OdsError::new(ErrorKind::Forbidden, message).hint(format!(
+        "GRANT USAGE ON FOREIGN SERVER {} TO {};",
+        quote_ident(&server.name),
+        quote_ident(&foreign::role_name(user))
+    )))
 }
 
 fn find_server(name: &str) -> Result<ForeignServer> {

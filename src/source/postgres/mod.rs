@@ -1,5 +1,10 @@
 //! A Postgres database as a source: its options, connections and what it is asked about itself.
 
+pub mod checkup;
 pub mod connect;
+pub mod describe;
+pub mod local;
+pub mod obstacle;
 pub mod options;
+pub mod preflight;
 pub mod quote;

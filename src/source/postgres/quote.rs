@@ -41,6 +41,40 @@ pub fn array_literal<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
     array
 }
 
+/// Schema and table out of `table`, `schema.table` or either part in quotes, folded as SQL folds
+/// them. A name without schema is in `public`. None where the text is no such name.
+pub fn parse_qualified(text: &str) -> Option<(String, String)> {
+    let (first, rest) = parse_ident(text.trim())?;
+    if rest.is_empty() {
+        return Some(("public".to_owned(), first));
+    }
+    let (second, rest) = parse_ident(rest.strip_prefix('.')?)?;
+    rest.is_empty().then_some((first, second))
+}
+
+/// One identifier from the start of `text`, and what follows it.
+fn parse_ident(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(['.', '"']).unwrap_or(text.len());
+        let (name, rest) = text.split_at(end);
+        let valid = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$');
+        return valid.then(|| (name.to_ascii_lowercase(), rest));
+    };
+    let mut name = String::new();
+    let mut chars = quoted.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        if c != '"' {
+            name.push(c);
+        } else if chars.next_if(|(_, next)| *next == '"').is_some() {
+            name.push('"');
+        } else {
+            return (!name.is_empty()).then(|| (name, &quoted[at + 1..]));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +100,27 @@ mod tests {
             r#"{"a","b,c","d\"e\\f","","NULL"}"#
         );
         assert_eq!(array_literal([]), "{}");
+    }
+
+    #[test]
+    fn names_are_read_as_sql_reads_them() {
+        let parsed = |text| parse_qualified(text).map(|(s, t)| format!("{s}|{t}"));
+        assert_eq!(parsed("customers").as_deref(), Some("public|customers"));
+        assert_eq!(parsed(" Sales.Orders ").as_deref(), Some("sales|orders"));
+        assert_eq!(parsed("\"We\"\"ird.S\".\"T x\"").as_deref(), Some("We\"ird.S|T x"));
+        assert_eq!(parsed("größe.x_1$").as_deref(), Some("größe|x_1$"));
+        for text in
+            ["", ".", "a.", ".b", "a.b.c", "\"", "\"\"", "\"a", "a b", "1a", "a\"b\"", "a; DROP"]
+        {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_quoted_name_is_read_back(schema in "[^\0]{1,12}", table in "[^\0]{1,12}") {
+            let text = quote_qualified(&schema, &table);
+            proptest::prop_assert_eq!(parse_qualified(&text), Some((schema, table)));
+        }
     }
 }
