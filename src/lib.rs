@@ -9,11 +9,8 @@ mod error;
 mod fence;
 mod guard;
 mod pg;
+mod settings;
 mod worker;
-
-use error::{ErrorKind, OdsError};
-use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, pg_guard};
 
 pgrx::pg_module_magic!();
 
@@ -29,19 +26,25 @@ pgrx::extension_sql_file!(
     name = "fence",
     requires = [api::fence::adopt_database, api::fence::fence_reason]
 );
+pgrx::extension_sql_file!(
+    "../sql/board.sql",
+    name = "board",
+    requires = [
+        worker::board::sql::stream_board,
+        worker::board::sql::maintenance_board,
+        worker::board::sql::wake
+    ]
+);
 
-/// Called when the library is loaded.
-#[pg_guard]
-extern "C-unwind" fn _PG_init() {
-    if pg::is_binary_upgrade() {
+/// Runs when the server loads the library.
+#[pgrx::pg_guard]
+#[allow(non_snake_case)]
+pub extern "C-unwind" fn _PG_init() {
+    settings::define();
+    if pg::preload::is_binary_upgrade() {
         return;
     }
-    if !pg::is_preloading() {
-        let error =
-            OdsError::new(ErrorKind::NotRunning, "ods must be loaded when the server starts")
-                .hint("shared_preload_libraries = 'ods'");
-        ErrorReport::from(error).report(PgLogLevel::ERROR);
-        return;
-    }
+    pg::preload::require();
     guard::install();
+    worker::install();
 }

@@ -1,0 +1,178 @@
+//! Transactions: of workers, which have no client to drive them, and what happens at their end.
+
+use crate::error::{OdsError, Result};
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::{PgTryBuilder, pg_guard, pg_sys};
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs `f` in a transaction of its own and commits, or aborts when `f` returns an error or
+/// anything in it raises one. Either way the process can go on. Not to be nested.
+///
+/// What `f` returns must not point into memory of the transaction.
+pub fn in_transaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch(|| {
+        begin();
+        let value = f()?;
+        commit();
+        Ok(value)
+    })
+}
+
+/// Runs `f`, turns whatever it raises into an error, and leaves no transaction open after an error.
+pub fn catch<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: the context that was current outside of any transaction outlives them all.
+    let context = unsafe { pg_sys::CurrentMemoryContext };
+    let result = PgTryBuilder::new(AssertUnwindSafe(f))
+        .catch_others(|caught: CaughtError| Err(OdsError::from(caught)))
+        .execute();
+    if result.is_err() {
+        recover();
+    }
+    // SAFETY: see above; commit and abort leave another context current.
+    unsafe { pg_sys::MemoryContextSwitchTo(context) };
+    result
+}
+
+/// Begins a transaction with a snapshot; the same as a statement of a client would find.
+pub fn begin() {
+    // SAFETY: the order that core's workers use; raises when a transaction is open already.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+    }
+}
+
+/// Takes a new snapshot for the open transaction, so that it sees what has committed since.
+pub fn refresh_snapshot() {
+    // SAFETY: PopActiveSnapshot needs an active one, which `begin` pushed.
+    unsafe {
+        if pg_sys::ActiveSnapshotSet() {
+            pg_sys::PopActiveSnapshot();
+        }
+        pg_sys::CommandCounterIncrement();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+    }
+}
+
+/// Commits as `synchronous_commit` says. Deferred constraints can raise.
+pub fn commit() {
+    // SAFETY: pairs with `begin`; the statistics go out as they would at the end of a statement.
+    unsafe {
+        if pg_sys::ActiveSnapshotSet() {
+            pg_sys::PopActiveSnapshot();
+        }
+        pg_sys::CommitTransactionCommand();
+        pg_sys::pgstat_report_stat(false);
+    }
+}
+
+/// Commits without waiting for the WAL, and returns where the commit record ends. `None` when the
+/// transaction wrote nothing. The commit counts as durable after [`flush_wal`] of that position.
+pub fn commit_async_then_lsn() -> Option<u64> {
+    /// Puts `synchronous_commit` back, also while an error unwinds.
+    struct Restore(i32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: a plain integer of this process.
+            unsafe { pg_sys::synchronous_commit = self.0 };
+        }
+    }
+    // SAFETY: both are plain variables of this process; a commit that writes WAL sets
+    // XactLastCommitEnd, one that writes none leaves it.
+    unsafe {
+        let restore = Restore(pg_sys::synchronous_commit);
+        pg_sys::synchronous_commit = pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32;
+        pg_sys::XactLastCommitEnd = 0;
+        commit();
+        drop(restore);
+        Some(pg_sys::XactLastCommitEnd).filter(|lsn| *lsn != 0)
+    }
+}
+
+/// Returns when the WAL up to `lsn` is on disk.
+pub fn flush_wal(lsn: u64) {
+    // SAFETY: `lsn` comes from a commit of this server, so it is not past the end of its WAL.
+    unsafe { pg_sys::XLogFlush(lsn) }
+}
+
+/// Aborts the open transaction, if there is one.
+pub fn abort() {
+    // SAFETY: AbortCurrentTransaction does nothing outside of a transaction.
+    unsafe { pg_sys::AbortCurrentTransaction() }
+}
+
+/// Gives up whatever a caught error left behind, as the main loops of core's own processes do.
+pub fn recover() {
+    // SAFETY: the functions and their order are those of the error branch in `WalWriterMain` and
+    // `AutoVacLauncherMain`; each does nothing where there is nothing to give up.
+    unsafe {
+        pg_sys::LWLockReleaseAll();
+        pg_sys::ConditionVariableCancelSleep();
+        pg_sys::pgstat_report_wait_end();
+        pg_sys::AbortOutOfAnyTransaction();
+    }
+}
+
+/// Whether a transaction is open in this process.
+pub fn is_open() -> bool {
+    // SAFETY: reads a variable of this process.
+    unsafe { pg_sys::IsTransactionState() }
+}
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its changes are visible to everyone.
+    Committed,
+    /// Its changes are gone.
+    Aborted,
+    /// Somebody else will commit or abort it later.
+    Prepared,
+}
+
+type Callback = Box<dyn FnOnce(End)>;
+
+thread_local! {
+    static CALLBACKS: RefCell<Vec<Callback>> = const { RefCell::new(Vec::new()) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls `f` when the current transaction has ended, whichever way. `f` must not raise an error;
+/// it may take LWLocks and set latches.
+pub fn at_end(f: impl FnOnce(End) + 'static) {
+    if !REGISTERED.replace(true) {
+        // SAFETY: the callback is a function of this library, which is never unloaded.
+        unsafe { pg_sys::RegisterXactCallback(Some(transaction_ended), std::ptr::null_mut()) };
+    }
+    CALLBACKS.with_borrow_mut(|callbacks| callbacks.push(Box::new(f)));
+}
+
+/// Calls `f` once the current transaction has committed, and never when it aborts. A transaction
+/// that is prepared counts as committed, since no later moment of it is seen by this process.
+pub fn at_commit(f: impl FnOnce() + 'static) {
+    at_end(move |end| {
+        if end != End::Aborted {
+            f();
+        }
+    });
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn transaction_ended(
+    event: pg_sys::XactEvent::Type,
+    _arg: *mut std::ffi::c_void,
+) {
+    use pg_sys::XactEvent as X;
+    let end = match event {
+        X::XACT_EVENT_COMMIT | X::XACT_EVENT_PARALLEL_COMMIT => End::Committed,
+        X::XACT_EVENT_ABORT | X::XACT_EVENT_PARALLEL_ABORT => End::Aborted,
+        X::XACT_EVENT_PREPARE => End::Prepared,
+        _ => return,
+    };
+    for callback in CALLBACKS.take() {
+        // An error raised after the commit record is written would take the server down.
+        let _ = catch_unwind(AssertUnwindSafe(|| callback(end)));
+    }
+}

@@ -1,0 +1,185 @@
+//! Entries of databases: what their maintenance worker tells, and what others read.
+
+use super::process::Process;
+use super::text::Text;
+use super::{Board, board, wake_launcher};
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::shmem::Region;
+use crate::pg::{bgworker, clock, exit};
+use pgrx::pg_sys::{InvalidOid, Oid};
+
+/// What is known of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseState {
+    /// Nobody has looked yet.
+    Unknown,
+    /// It has the extension, and its maintenance worker looks after it.
+    Running,
+    /// An attempt to start its maintenance worker failed; the next one follows after a pause.
+    Waiting,
+    /// Its catalog is of a version that this library does not know.
+    Refused,
+    /// It does not have the extension.
+    Absent,
+}
+
+impl DatabaseState {
+    /// The name in views; stable.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "starting",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Refused => "refused",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+/// A database on the board.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Invalid when the entry is free.
+    pub oid: Oid,
+    /// The catalog has changed since the maintenance worker last read it.
+    pub dirty: bool,
+    /// Its maintenance worker.
+    pub process: Process,
+    /// What is known of it.
+    pub state: DatabaseState,
+    reason: Text,
+}
+
+impl Entry {
+    pub(super) const FREE: Self = Self {
+        oid: InvalidOid,
+        dirty: false,
+        process: Process::STOPPED,
+        state: DatabaseState::Unknown,
+        reason: Text::EMPTY,
+    };
+
+    /// Whether the entry belongs to no database.
+    pub fn is_free(&self) -> bool {
+        self.oid == InvalidOid
+    }
+
+    /// Gives the entry back.
+    pub fn free(&mut self) {
+        *self = Self::FREE;
+    }
+
+    /// Says what is known of the database, and why where that needs saying.
+    pub fn say(&mut self, state: DatabaseState, reason: &str) {
+        self.state = state;
+        self.reason = Text::new(reason);
+    }
+
+    /// The maintenance worker has ended.
+    fn ended(&mut self, now: i64) {
+        if self.state == DatabaseState::Absent {
+            self.process.left();
+        } else {
+            self.process.ended(now);
+            self.state = DatabaseState::Waiting;
+        }
+    }
+}
+
+/// A database as others see it.
+#[derive(Clone, Debug)]
+pub struct DatabaseView {
+    /// Process of its maintenance worker; 0 when none runs.
+    pub pid: i32,
+    /// What is known of it.
+    pub state: DatabaseState,
+    /// Why, where that needs saying.
+    pub reason: String,
+    /// Failures to start in a row.
+    pub attempts: u32,
+}
+
+impl DatabaseView {
+    /// The database, if it is on the board.
+    pub fn of(database: Oid) -> Result<Option<Self>> {
+        Ok(board()?.read(|header, _| {
+            header.databases.iter().find(|entry| entry.oid == database).map(|entry| Self {
+                pid: entry.process.pid,
+                state: entry.state,
+                reason: entry.reason.as_str().to_owned(),
+                attempts: entry.process.attempts,
+            })
+        }))
+    }
+}
+
+/// The entry of a database, held by its maintenance worker.
+pub struct MaintenanceEntry {
+    board: &'static Region<Board>,
+    index: usize,
+    database: Oid,
+}
+
+impl MaintenanceEntry {
+    /// Attaches this process as the maintenance worker of the database at `index`.
+    ///
+    /// An error means that the process is not wanted: another one is attached, or workers stay out
+    /// of the database. To be called before the process connects to it.
+    pub fn attach_index(index: i32) -> Result<Self> {
+        let board = board()?;
+        let (me, now) = (bgworker::my_pid(), clock::now());
+        let attached = board.write(|header, _| {
+            let index = usize::try_from(index).ok()?;
+            let database = header.databases.get(index)?.oid;
+            let held = header.is_held(database);
+            let entry = header.databases.get_mut(index).filter(|entry| !entry.is_free())?;
+            if held {
+                if entry.process.pid == 0 {
+                    entry.process.left();
+                }
+                return None;
+            }
+            entry.process.attach(me, now).then_some((index, database))
+        });
+        let (index, database) = attached.ok_or_else(|| {
+            OdsError::new(ErrorKind::WrongState, "the database needs no maintenance worker")
+        })?;
+        exit::at_exit(move || {
+            let now = clock::now();
+            board.write(|header, _| {
+                let entry = header.databases.get_mut(index);
+                if let Some(entry) = entry.filter(|entry| entry.process.pid == me) {
+                    entry.ended(now);
+                }
+            });
+            board.changed().broadcast();
+            wake_launcher();
+        });
+        Ok(Self { board, index, database })
+    }
+
+    /// The database.
+    pub fn database(&self) -> Oid {
+        self.database
+    }
+
+    /// Says what is known of the database.
+    pub fn say(&self, state: DatabaseState, reason: &str) {
+        self.board.write(|header, _| {
+            if let Some(entry) = header.databases.get_mut(self.index) {
+                entry.say(state, reason);
+            }
+        });
+        wake_launcher();
+    }
+
+    /// Whether the catalog has changed since this was last asked.
+    pub fn take_dirty(&self) -> bool {
+        self.board.write(|header, _| {
+            header
+                .databases
+                .get_mut(self.index)
+                .is_some_and(|entry| std::mem::take(&mut entry.dirty))
+        })
+    }
+}

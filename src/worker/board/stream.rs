@@ -1,0 +1,375 @@
+//! Entries of streams: what their worker tells, and what others read.
+
+use super::process::Process;
+use super::text::Text;
+use super::{Board, board, wake_launcher};
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::shmem::{Region, Slot};
+use crate::pg::{bgworker, clock, exit};
+use pgrx::pg_sys::{InvalidOid, Oid};
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+
+/// What a stream is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamState {
+    /// Its worker is being started.
+    Starting,
+    /// Its worker connects to the source.
+    Connecting,
+    /// Changes arrive that are older than promised.
+    CatchingUp,
+    /// Changes arrive as they are made.
+    Live,
+    /// The source answers and has nothing to send.
+    Idle,
+    /// An attempt failed; the next one follows after a pause.
+    Waiting,
+    /// The source does not answer, or something here holds the stream up.
+    Stalled,
+    /// It can't go on without a person.
+    Failed,
+    /// The database is a copy, and stays away from sources until it is adopted.
+    Fenced,
+    /// It is not wanted.
+    Stopped,
+}
+
+impl StreamState {
+    /// The name in views; stable.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Connecting => "connecting",
+            Self::CatchingUp => "catching up",
+            Self::Live => "live",
+            Self::Idle => "idle",
+            Self::Waiting => "waiting",
+            Self::Stalled => "stalled",
+            Self::Failed => "failed",
+            Self::Fenced => "fenced",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether it stays true when the worker that said it has ended.
+    fn outlives_worker(self) -> bool {
+        matches!(self, Self::Failed | Self::Fenced | Self::Stalled | Self::Stopped)
+    }
+}
+
+/// What the counters of a stream's slot mean.
+#[derive(Clone, Copy)]
+pub(super) enum Counter {
+    Received,
+    Applied,
+    Flushed,
+    SourceEnd,
+    Rows,
+    Transactions,
+    LastMessageAt,
+    ClockSkew,
+}
+
+/// A stream on the board.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Invalid when the entry is free.
+    pub database: Oid,
+    /// `ods.stream.stream_id` in that database.
+    pub stream_id: i32,
+    /// The catalog wants it to run.
+    pub wanted: bool,
+    /// Its worker.
+    pub process: Process,
+    state: StreamState,
+    reason: Text,
+    since: i64,
+}
+
+impl Entry {
+    pub(super) const FREE: Self = Self {
+        database: InvalidOid,
+        stream_id: 0,
+        wanted: false,
+        process: Process::STOPPED,
+        state: StreamState::Stopped,
+        reason: Text::EMPTY,
+        since: 0,
+    };
+
+    /// Whether this is the entry of that stream.
+    pub fn is(&self, database: Oid, stream_id: i32) -> bool {
+        self.database == database && self.stream_id == stream_id && database != InvalidOid
+    }
+
+    /// Whether the entry belongs to no stream.
+    pub fn is_free(&self) -> bool {
+        self.database == InvalidOid
+    }
+
+    /// Gives the entry back.
+    pub fn free(&mut self) {
+        *self = Self::FREE;
+    }
+
+    /// Says what the stream does, and since when if that is new.
+    pub fn say(&mut self, state: StreamState, reason: &str, now: i64) {
+        if self.state != state {
+            self.since = now;
+        }
+        self.state = state;
+        self.reason = Text::new(reason);
+    }
+
+    /// The worker has ended; what it said last stands if it is the reason.
+    fn ended(&mut self, now: i64) {
+        if self.wanted {
+            self.process.ended(now);
+        } else {
+            self.process.left();
+        }
+        if !self.state.outlives_worker() {
+            if self.state != StreamState::Waiting {
+                self.since = now;
+            }
+            self.state = StreamState::Waiting;
+        }
+    }
+}
+
+/// A stream as others see it. Times are microseconds since 2000-01-01 UTC, 0 for never; positions
+/// are as the source counts them, 0 for none yet.
+#[derive(Clone, Debug)]
+pub struct StreamView {
+    /// `ods.stream.stream_id`.
+    pub stream_id: i32,
+    /// Process of its worker; 0 when none runs.
+    pub pid: i32,
+    /// Whether it is to run.
+    pub wanted: bool,
+    /// What it does.
+    pub state: StreamState,
+    /// Why, where that needs saying.
+    pub reason: String,
+    /// When that state began.
+    pub since: i64,
+    /// Failures in a row.
+    pub attempts: u32,
+    /// When the next attempt is due, where one is waited for.
+    pub retry_at: i64,
+    /// Up to where changes have been received.
+    pub received: u64,
+    /// Up to where changes are visible here.
+    pub applied: u64,
+    /// Up to where changes survive a crash here.
+    pub flushed: u64,
+    /// Where the source's own log ended when it last said so.
+    pub source_end: u64,
+    /// Rows applied since the server started.
+    pub rows_applied: u64,
+    /// Upstream transactions applied since the server started.
+    pub transactions: u64,
+    /// When the source last sent anything.
+    pub last_message_at: i64,
+    /// The source's clock minus ours, in microseconds.
+    pub clock_skew: i64,
+}
+
+/// The streams of a database that are on the board.
+pub fn snapshot(database: Oid) -> Result<Vec<StreamView>> {
+    let board = board()?;
+    let entries = board.read(|_, streams| {
+        let mine = streams.iter().copied().enumerate().filter(|(_, s)| s.database == database);
+        mine.collect::<Vec<_>>()
+    });
+    Ok(entries
+        .into_iter()
+        .filter_map(|(index, entry)| {
+            let slot = board.slot(index)?;
+            let read = |counter: Counter| slot.counters[counter as usize].load(Ordering::Relaxed);
+            Some(StreamView {
+                stream_id: entry.stream_id,
+                pid: entry.process.pid,
+                wanted: entry.wanted,
+                state: entry.state,
+                reason: entry.reason.as_str().to_owned(),
+                since: entry.since,
+                attempts: entry.process.attempts,
+                retry_at: if entry.process.is_stopped() { entry.process.retry_at } else { 0 },
+                received: read(Counter::Received),
+                applied: read(Counter::Applied),
+                flushed: read(Counter::Flushed),
+                source_end: read(Counter::SourceEnd),
+                rows_applied: read(Counter::Rows),
+                transactions: read(Counter::Transactions),
+                last_message_at: read(Counter::LastMessageAt).cast_signed(),
+                clock_skew: read(Counter::ClockSkew).cast_signed(),
+            })
+        })
+        .collect())
+}
+
+/// Makes the board's streams of a database those that the catalog wants; the launcher does the
+/// rest. Returns how many found no room.
+pub fn want(database: Oid, stream_ids: &[i32]) -> Result<usize> {
+    let board = board()?;
+    let now = clock::now();
+    let without_room = board.write(|_, streams| {
+        for stream in streams.iter_mut().filter(|stream| stream.database == database) {
+            stream.wanted = stream_ids.contains(&stream.stream_id);
+            if !stream.wanted {
+                stream.say(StreamState::Stopped, "", now);
+            }
+        }
+        let mut without_room = 0;
+        for &stream_id in stream_ids {
+            if let Some(stream) = streams.iter_mut().find(|s| s.is(database, stream_id)) {
+                if stream.state == StreamState::Stopped {
+                    stream.say(StreamState::Starting, "", now);
+                }
+                continue;
+            }
+            let Some((index, stream)) = streams.iter_mut().enumerate().find(|(_, s)| s.is_free())
+            else {
+                without_room += 1;
+                continue;
+            };
+            *stream = Entry { database, stream_id, wanted: true, ..Entry::FREE };
+            stream.say(StreamState::Starting, "", now);
+            // Nobody finds the entry before the lock is released, so nobody sees old counters.
+            if let Some(slot) = board.slot(index) {
+                slot.counters.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+            }
+        }
+        without_room
+    });
+    board.changed().broadcast();
+    wake_launcher();
+    Ok(without_room)
+}
+
+/// The entry of a stream, held by its worker.
+pub struct StreamEntry {
+    board: &'static Region<Board>,
+    index: usize,
+    slot: &'static Slot,
+    database: Oid,
+    stream_id: i32,
+    said: RefCell<(StreamState, String)>,
+}
+
+impl StreamEntry {
+    /// Attaches this process as the worker of a stream.
+    ///
+    /// An error means that the process is not wanted: another one is attached, the stream is gone,
+    /// or workers stay out of the database. To be called before the process connects to it.
+    pub fn attach(database: Oid, stream_id: i32) -> Result<Self> {
+        let find = |_: usize, entry: &Entry| entry.is(database, stream_id);
+        Self::attach_where(find)
+    }
+
+    /// Like [`StreamEntry::attach`], by the index on the board that a worker gets as its argument.
+    pub fn attach_index(index: i32) -> Result<Self> {
+        Self::attach_where(|at, entry| usize::try_from(index) == Ok(at) && !entry.is_free())
+    }
+
+    fn attach_where(find: impl Fn(usize, &Entry) -> bool) -> Result<Self> {
+        let board = board()?;
+        let (me, now) = (bgworker::my_pid(), clock::now());
+        let not_wanted = || OdsError::new(ErrorKind::WrongState, "the stream needs no worker");
+        let (index, database, stream_id) = board
+            .write(|header, streams| {
+                let found = streams.iter_mut().enumerate().find(|(at, entry)| find(*at, entry));
+                let (index, entry) = found?;
+                if header.is_held(entry.database) || !entry.wanted {
+                    if entry.process.pid == 0 {
+                        entry.process.left();
+                    }
+                    return None;
+                }
+                if !entry.process.attach(me, now) {
+                    return None;
+                }
+                entry.say(StreamState::Starting, "", now);
+                Some((index, entry.database, entry.stream_id))
+            })
+            .ok_or_else(not_wanted)?;
+        let slot = board.slot(index).ok_or_else(not_wanted)?;
+        exit::at_exit(move || {
+            let now = clock::now();
+            board.write(|_, streams| {
+                if let Some(entry) = streams.get_mut(index).filter(|e| e.process.pid == me) {
+                    entry.ended(now);
+                }
+            });
+            slot.moved.broadcast();
+            board.changed().broadcast();
+            wake_launcher();
+        });
+        let said = RefCell::new((StreamState::Starting, String::new()));
+        Ok(Self { board, index, slot, database, stream_id, said })
+    }
+
+    /// The database of the stream.
+    pub fn database(&self) -> Oid {
+        self.database
+    }
+
+    /// `ods.stream.stream_id` in that database.
+    pub fn stream_id(&self) -> i32 {
+        self.stream_id
+    }
+
+    /// Says what the stream does and why; the same as before costs nothing.
+    pub fn set_state(&self, state: StreamState, reason: &str) {
+        let mut said = self.said.borrow_mut();
+        if said.0 == state && said.1 == reason {
+            return;
+        }
+        *said = (state, reason.to_owned());
+        let now = clock::now();
+        self.board.write(|_, streams| {
+            if let Some(entry) = streams.get_mut(self.index) {
+                entry.say(state, reason, now);
+            }
+        });
+    }
+
+    /// Says how far the stream is, and wakes those who wait for what is now flushed.
+    pub fn progress(&self, received: u64, applied: u64, flushed: u64, source_end: u64) {
+        self.store(Counter::Received, received);
+        self.store(Counter::Applied, applied);
+        self.store(Counter::SourceEnd, source_end);
+        let before = self.slot.counters[Counter::Flushed as usize].swap(flushed, Ordering::Release);
+        if before != flushed {
+            self.broadcast();
+        }
+    }
+
+    /// Adds to the rows and upstream transactions applied.
+    pub fn add_rows(&self, rows: u64, transactions: u64) {
+        self.slot.counters[Counter::Rows as usize].fetch_add(rows, Ordering::Relaxed);
+        self.slot.counters[Counter::Transactions as usize]
+            .fetch_add(transactions, Ordering::Relaxed);
+    }
+
+    /// Says when the source last sent anything, in microseconds since 2000-01-01 UTC by our clock.
+    pub fn message_received(&self, at: i64) {
+        self.store(Counter::LastMessageAt, at.cast_unsigned());
+    }
+
+    /// Says how far the source's clock is ahead of ours, in microseconds.
+    pub fn clock_skew(&self, skew: i64) {
+        self.store(Counter::ClockSkew, skew.cast_unsigned());
+    }
+
+    /// Wakes those who wait on this stream, so that they look again.
+    pub fn broadcast(&self) {
+        self.slot.moved.broadcast();
+    }
+
+    fn store(&self, counter: Counter, value: u64) {
+        self.slot.counters[counter as usize].store(value, Ordering::Relaxed);
+    }
+}

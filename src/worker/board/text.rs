@@ -1,0 +1,59 @@
+//! Short text of fixed size, for shared memory. Pure.
+
+/// Bytes that a text can hold.
+const CAPACITY: usize = 256;
+
+/// UTF-8 text, cut at a character where it is longer than 256 bytes.
+#[derive(Clone, Copy)]
+pub struct Text {
+    length: u16,
+    bytes: [u8; CAPACITY],
+}
+
+impl Text {
+    /// No text.
+    pub const EMPTY: Self = Self { length: 0, bytes: [0; CAPACITY] };
+
+    /// `text`, or as much of it as fits.
+    pub fn new(text: &str) -> Self {
+        let mut length = text.len().min(CAPACITY);
+        while !text.is_char_boundary(length) {
+            length -= 1;
+        }
+        let mut bytes = [0; CAPACITY];
+        bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+        Self { length: length as u16, bytes }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.bytes
+            .get(..usize::from(self.length))
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn is_cut_between_characters() {
+        let text = "ä".repeat(200);
+        assert_eq!(Text::new(&text).as_str(), "ä".repeat(128));
+        let shifted = format!("x{text}");
+        assert_eq!(Text::new(&shifted).as_str(), format!("x{}", "ä".repeat(127)));
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_a_prefix(text in ".{0,400}") {
+            let kept = Text::new(&text);
+            prop_assert!(text.starts_with(kept.as_str()));
+            prop_assert!(text.len() > CAPACITY || kept.as_str() == text);
+            prop_assert!(text.len() <= CAPACITY || kept.as_str().len() > CAPACITY - 4);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Waiting in a session until a stream has come far enough.
+
+use super::stream::Counter;
+use super::{board, stream};
+use crate::error::Result;
+use crate::pg::shmem::Slot;
+use pgrx::pg_sys::Oid;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The position is visible here and survives a crash.
+    Reached,
+    /// The deadline passed first.
+    TimedOut,
+    /// The stream was dropped meanwhile.
+    Gone,
+}
+
+/// Entries move and workers end while somebody waits, so the entry is looked up this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Sleeps until everything up to `position` is committed and flushed here, at the longest until
+/// `deadline`. Woken by the commit itself; serves interrupts. A stream whose worker is away is
+/// waited for, since it comes back.
+pub fn wait_for_flush(
+    database: Oid,
+    stream_id: i32,
+    position: u64,
+    deadline: Instant,
+) -> Result<Wait> {
+    let board = board()?;
+    let find = || {
+        board.read(|_, streams| {
+            streams.iter().position(|entry: &stream::Entry| entry.is(database, stream_id))
+        })
+    };
+    let is_reached =
+        |slot: &Slot| slot.counters[Counter::Flushed as usize].load(Ordering::Acquire) >= position;
+    let mut was_there = false;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let slice = left.min(LOOK_AGAIN);
+        match find().and_then(|index| board.slot(index)) {
+            Some(slot) => {
+                was_there = true;
+                let reached = slot.moved.wait_until(slice, || is_reached(slot).then_some(()));
+                // The entry may have become another stream's between the look and the sleep.
+                if reached.is_some()
+                    && find().and_then(|index| board.slot(index)).is_some_and(is_reached)
+                {
+                    return Ok(Wait::Reached);
+                }
+            }
+            None if was_there => return Ok(Wait::Gone),
+            None => {
+                board.changed().wait_until(slice, || find().map(drop));
+            }
+        }
+        if left.is_zero() {
+            return Ok(Wait::TimedOut);
+        }
+    }
+}

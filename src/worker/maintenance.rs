@@ -1,0 +1,147 @@
+//! The maintenance worker of a database: tells the board which streams the catalog wants.
+
+use super::board::{self, DatabaseState, MaintenanceEntry};
+use super::{CATALOG_VERSION, MAINTENANCE};
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::{bgworker, latch, xact};
+use crate::settings;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::spi::SpiError;
+use std::time::{Duration, Instant};
+
+/// A restore writes the catalog without a word to us.
+const READ_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often the log repeats the same trouble.
+const WARN_EVERY: Duration = Duration::from_secs(600);
+
+/// What the catalog of a database says.
+#[derive(Debug, PartialEq, Eq)]
+enum Catalog {
+    /// The extension is not there.
+    Absent,
+    /// It was written by another version of the extension.
+    UnknownVersion(i32),
+    /// These streams have at least one synced table.
+    Streams(Vec<i32>),
+}
+
+/// Main function of a maintenance worker; the argument is the index of its database on the board.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn ods_maintenance_main(index: pg_sys::Datum) {
+    let Ok(entry) = MaintenanceEntry::attach_index(index.value() as i32) else { return };
+    bgworker::prepare_worker(Some(entry.database()), MAINTENANCE);
+    let mut warnings = Warnings::default();
+    entry.take_dirty();
+    loop {
+        // The mark was taken off before the catalog is read, so a change meanwhile is read next.
+        match xact::in_transaction(read_catalog).and_then(|catalog| obey(&entry, &catalog)) {
+            Ok(Verdict::Leave) => return,
+            Ok(Verdict::Stay) => {}
+            Err(error) => {
+                entry.say(DatabaseState::Waiting, &error.message);
+                warnings.tell(error);
+            }
+        }
+        let read = Instant::now();
+        while !entry.take_dirty() {
+            let left = READ_AGAIN.saturating_sub(read.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            latch::wait(Some(left));
+        }
+    }
+}
+
+/// What becomes of the worker after a look into the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Stay,
+    Leave,
+}
+
+fn read_catalog() -> Result<Catalog> {
+    Spi::connect(|client| {
+        let is_here = !client
+            .select(
+                "SELECT FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'ods'",
+                None,
+                &[],
+            )?
+            .is_empty();
+        if !is_here {
+            return Ok(Catalog::Absent);
+        }
+        let version = client
+            .select("SELECT catalog_version FROM ods.identity", Some(1), &[])?
+            .map(|row| row.get::<i32>(1))
+            .next()
+            .transpose()?
+            .flatten();
+        if let Some(version) = version.filter(|version| *version != CATALOG_VERSION) {
+            return Ok(Catalog::UnknownVersion(version));
+        }
+        client
+            .select("SELECT DISTINCT stream_id FROM ods.synced_table", None, &[])?
+            .filter_map(|row| row.get::<i32>(1).transpose())
+            .collect::<std::result::Result<_, _>>()
+            .map(Catalog::Streams)
+    })
+    .map_err(|error: SpiError| {
+        OdsError::new(ErrorKind::Bug, format!("reading the catalog: {error}"))
+    })
+}
+
+/// Makes the board say what the catalog says.
+fn obey(entry: &MaintenanceEntry, catalog: &Catalog) -> Result<Verdict> {
+    match catalog {
+        Catalog::Absent => {
+            board::want(entry.database(), &[])?;
+            entry.say(DatabaseState::Absent, "");
+            Ok(Verdict::Leave)
+        }
+        Catalog::UnknownVersion(version) => {
+            board::want(entry.database(), &[])?;
+            let reason =
+                format!("the catalog has version {version}, this library knows {CATALOG_VERSION}");
+            entry.say(DatabaseState::Refused, &reason);
+            Ok(Verdict::Stay)
+        }
+        Catalog::Streams(stream_ids) => {
+            let without_room = board::want(entry.database(), stream_ids)?;
+            entry.say(DatabaseState::Running, "");
+            if without_room == 0 {
+                return Ok(Verdict::Stay);
+            }
+            let most = settings::max_streams();
+            Err(OdsError::new(
+                ErrorKind::Limit,
+                format!("{without_room} streams have no worker, ods.max_streams is {most}"),
+            )
+            .hint(format!(
+                "ALTER SYSTEM SET ods.max_streams = {}; -- then restart the server",
+                most * 2
+            )))
+        }
+    }
+}
+
+/// Log lines of this worker, each kind of trouble once in a while.
+#[derive(Default)]
+struct Warnings {
+    last: Option<(ErrorKind, Instant)>,
+}
+
+impl Warnings {
+    fn tell(&mut self, error: OdsError) {
+        let is_known =
+            self.last.is_some_and(|(kind, at)| kind == error.kind && at.elapsed() < WARN_EVERY);
+        if !is_known {
+            self.last = Some((error.kind, Instant::now()));
+            ErrorReport::from(error.context(MAINTENANCE)).report(PgLogLevel::WARNING);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Background workers: the launcher, one maintenance worker a database, one stream worker a stream.
+//!
+//! The launcher alone starts workers, and restarts them with growing pauses. What is to run stands
+//! in the catalog of each database, which its maintenance worker copies to the board.
+
+pub mod backoff;
+pub mod board;
+mod launcher;
+mod maintenance;
+mod schedule;
+mod stream;
+
+use crate::pg::bgworker::Worker;
+use std::time::Duration;
+
+/// Version of the catalog that this library reads and writes. Another one is left alone.
+pub const CATALOG_VERSION: i32 = 1;
+
+/// `backend_type` of the launcher in `pg_stat_activity`.
+pub const LAUNCHER: &str = "ods launcher";
+/// `backend_type` of maintenance workers.
+pub const MAINTENANCE: &str = "ods maintenance";
+/// `backend_type` of stream workers.
+pub const STREAM: &str = "ods stream";
+
+/// Asks for the board and registers the launcher; called once, from `_PG_init`.
+pub fn install() {
+    board::install();
+    Worker { kind: LAUNCHER, name: LAUNCHER, function: "ods_launcher_main", argument: 0 }
+        .register_static(Duration::from_secs(1));
+}
