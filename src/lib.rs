@@ -40,11 +40,11 @@ pgrx::extension_sql_file!(
 #[pgrx::pg_guard]
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {
-    settings::define();
     if pg::preload::is_binary_upgrade() {
         return;
     }
     pg::preload::require();
+    settings::define();
     guard::install();
     worker::install();
 }
