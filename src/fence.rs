@@ -9,6 +9,7 @@ use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::identity::{self, Identity};
 use crate::pg::role::ActAs;
 use crate::pg::{extension, scan};
+use crate::settings;
 use crate::worker::board;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, Spi};
@@ -43,7 +44,7 @@ pub enum Promotion {
 impl Promotion {
     /// What the setting `ods.takeover_on_promotion` says.
     fn setting() -> Self {
-        if identity::takeover_on_promotion() { Self::TakesOver } else { Self::Fences }
+        if settings::takeover_on_promotion() { Self::TakesOver } else { Self::Fences }
     }
 }
 

@@ -10,36 +10,16 @@ use crate::pg::role::ActAs;
 use crate::pg::utility::{Behavior, Statement};
 use crate::pg::{extension, relcache};
 use crate::worker::board;
-use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, PgSqlErrorCode, PgXactCallbackEvent, Spi, register_xact_callback};
-use std::cell::RefCell;
+use pgrx::{PgLogLevel, PgSqlErrorCode, Spi};
 
 type Pending = Box<dyn FnOnce() -> Result<()>>;
-
-thread_local! {
-    static HELD: RefCell<Vec<board::Hold>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Keeps the workers of `database` away until this transaction ends, one way or the other.
-fn hold_until_end(database: Oid) {
-    let hold = board::hold_database(database);
-    let is_first = HELD.with_borrow_mut(|held| {
-        held.push(hold);
-        held.len() == 1
-    });
-    if is_first {
-        for end in [PgXactCallbackEvent::Commit, PgXactCallbackEvent::Abort] {
-            register_xact_callback(end, || drop(HELD.take()));
-        }
-    }
-}
 
 /// Refuses, or makes way for the statement; returns what is to be done once it succeeded.
 pub(super) fn before(statement: &Statement) -> Result<Option<Pending>> {
     match statement {
         Statement::UseAlone { database } => {
-            hold_until_end(*database);
+            board::hold_database(*database)?;
             Ok(None)
         }
         Statement::RenameServer { from, to } => {
@@ -51,26 +31,24 @@ pub(super) fn before(statement: &Statement) -> Result<Option<Pending>> {
             if *behavior == Behavior::Restrict {
                 servers.iter().try_for_each(|server| check_unused(server))?;
             }
-            Ok(leave(|stream| servers.contains(&stream.server)))
+            let mut streams = synced::streams();
+            streams.retain(|stream| servers.contains(&stream.server));
+            if streams.is_empty() { Ok(None) } else { leave(streams) }
         }
-        Statement::DropExtension => Ok(leave(|_| true)),
+        Statement::DropExtension => leave(synced::streams()),
         _ => Ok(None),
     }
 }
 
-/// Stops the workers and returns the task of dropping the slots of the streams chosen.
-fn leave(chosen: impl Fn(&synced::Stream) -> bool) -> Option<Pending> {
-    let mut streams = synced::streams();
-    streams.retain(chosen);
-    if streams.is_empty() {
-        return None;
-    }
-    hold_until_end(identity::current().database);
-    Some(Box::new(move || {
+/// Has the workers leave, and returns the task of leaving the source: the slots of `streams`.
+fn leave(streams: Vec<synced::Stream>) -> Result<Option<Pending>> {
+    board::hold_database(identity::current().database)?;
+    Ok(Some(Box::new(move || {
         let slots = streams.into_iter().map(|stream| (stream.server, stream.name)).collect();
         drop_slots(slots);
+        board::wake_at_commit();
         Ok(())
-    }))
+    })))
 }
 
 fn check_unused(server: &str) -> Result<()> {

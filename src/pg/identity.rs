@@ -31,13 +31,3 @@ pub fn current() -> Identity {
         }
     }
 }
-
-/// The setting `ods.takeover_on_promotion`, off where it isn't defined.
-pub fn takeover_on_promotion() -> bool {
-    // SAFETY: with missing_ok an unknown name answers null; the value of a boolean is "on" or
-    // "off", in memory that lives at least until the next setting is read.
-    unsafe {
-        let value = pg_sys::GetConfigOption(c"ods.takeover_on_promotion".as_ptr(), true, false);
-        super::string(value) == "on"
-    }
-}

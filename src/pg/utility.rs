@@ -66,7 +66,8 @@ pub enum Statement {
     Subscribe { subscription: String, slot: Slot },
     /// `ALTER SERVER … RENAME`
     RenameServer { from: String, to: String },
-    /// `DROP SERVER` or `DROP OWNED`, with those servers that exist and that the caller may drop.
+    /// `DROP SERVER`, `DROP OWNED` or `DROP FOREIGN DATA WRAPPER … CASCADE`, with those servers
+    /// that exist and that the caller may drop.
     DropServers { servers: Vec<String>, behavior: Behavior },
     /// `DROP EXTENSION ods` by someone who may.
     DropExtension,
@@ -264,6 +265,11 @@ unsafe fn drop_objects(drop: &pg_sys::DropStmt) -> Option<Statement> {
                 let behavior = behavior(drop.behavior);
                 (!servers.is_empty()).then_some(Statement::DropServers { servers, behavior })
             }
+            O::OBJECT_FDW if behavior(drop.behavior) == Behavior::Cascade => {
+                let servers = servers_of(&names());
+                let behavior = Behavior::Cascade;
+                (!servers.is_empty()).then_some(Statement::DropServers { servers, behavior })
+            }
             O::OBJECT_EXTENSION => {
                 let extension = pg_sys::get_extension_oid(c"ods".as_ptr(), true);
                 (names().iter().any(|name| name == "ods")
@@ -292,6 +298,24 @@ unsafe fn drop_owned(drop: &pg_sys::DropOwnedStmt) -> Option<Statement> {
     .collect();
     let behavior = behavior(drop.behavior);
     (!servers.is_empty()).then_some(Statement::DropServers { servers, behavior })
+}
+
+/// The servers of those of the wrappers named that the caller may drop.
+fn servers_of(wrappers: &[String]) -> Vec<String> {
+    let wrappers: Vec<Oid> = wrappers
+        .iter()
+        .filter_map(|wrapper| {
+            let wrapper = CString::new(wrapper.as_str()).ok()?;
+            // SAFETY: a look-up with missing_ok.
+            let wrapper = unsafe { pg_sys::get_foreign_data_wrapper_oid(wrapper.as_ptr(), true) };
+            (wrapper != Oid::INVALID && owns(Class::Wrapper, wrapper)).then_some(wrapper)
+        })
+        .collect();
+    super::scan::rows(
+        pg_sys::ForeignServerRelationId,
+        [c"srvname", c"srvfdw"],
+        |[name, wrapper]| wrappers.contains(&wrapper.oid()?).then(|| name.text()).flatten(),
+    )
 }
 
 fn behavior(behavior: pg_sys::DropBehavior::Type) -> Behavior {
@@ -325,6 +349,7 @@ unsafe fn option(options: *mut pg_sys::List, name: &str) -> Option<*mut pg_sys::
 enum Class {
     Database,
     Server,
+    Wrapper,
     Extension,
 }
 
@@ -338,6 +363,7 @@ fn owns(class: Class, object: Oid) -> bool {
             match class {
                 Class::Database => pg_sys::pg_database_ownercheck(object, user),
                 Class::Server => pg_sys::pg_foreign_server_ownercheck(object, user),
+                Class::Wrapper => pg_sys::pg_foreign_data_wrapper_ownercheck(object, user),
                 Class::Extension => pg_sys::pg_extension_ownercheck(object, user),
             }
         }
@@ -346,6 +372,7 @@ fn owns(class: Class, object: Oid) -> bool {
             let catalog = match class {
                 Class::Database => pg_sys::DatabaseRelationId,
                 Class::Server => pg_sys::ForeignServerRelationId,
+                Class::Wrapper => pg_sys::ForeignDataWrapperRelationId,
                 Class::Extension => pg_sys::ExtensionRelationId,
             };
             pg_sys::object_ownercheck(catalog, object, user)

@@ -1,3 +1,0 @@
-//! Background workers.
-
-pub mod board;
