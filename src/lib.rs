@@ -8,6 +8,7 @@ mod batch;
 mod decode;
 mod error;
 mod load;
+mod spill;
 
 pgrx::pg_module_magic!();
 
