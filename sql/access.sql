@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 -- Who may do what. Reading the state is for everyone, as far as they may read the tables; what
 -- changes state is for those it is granted to.
 GRANT USAGE ON SCHEMA ods TO PUBLIC;
@@ -19,9 +18,6 @@ COMMENT ON FUNCTION ods.resume(regclass) IS
     'Brings a paused or failed table up to date, online, and lets it follow its stream again';
 COMMENT ON FUNCTION ods.wait_for_position(text, text, interval) IS
     'Waits until everything up to a position of the server is visible here and safe from a crash';
-=======
--- Who may call what. Functions that change state or read a source are for those who are granted
--- them; check_server and discover also ask for USAGE on the server.
+
 REVOKE ALL ON FUNCTION ods.check_server(text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.discover(text) FROM PUBLIC;
->>>>>>> source

@@ -26,7 +26,12 @@ pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
 pgrx::extension_sql_file!(
     "../sql/wrapper.sql",
     name = "wrapper",
-    requires = [api::wrapper::postgres_validator]
+    requires = [
+        "catalog",
+        api::wrapper::postgres_validator,
+        api::check::check_server,
+        api::discover::discover
+    ]
 );
 pgrx::extension_sql_file!(
     "../sql/guard.sql",
@@ -60,7 +65,9 @@ pgrx::extension_sql_file!(
         api::verbs::pause,
         api::verbs::resume,
         api::verbs::drop_synced_table,
-        api::wait::wait_for_position
+        api::wait::wait_for_position,
+        api::check::check_server,
+        api::discover::discover
     ]
 );
 

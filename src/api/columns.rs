@@ -1,5 +1,6 @@
 //! The `columns` argument: which columns to sync, and under which names.
 
+use crate::api::names::identifier;
 use crate::error::{ErrorKind, OdsError, Result};
 
 /// One wanted column.
@@ -31,32 +32,6 @@ pub fn parse(item: &str) -> Result<Wanted> {
         return Err(bad());
     }
     Ok(Wanted { source, target })
-}
-
-/// The identifier that `text` begins with, folded as Postgres folds it, and what follows.
-fn identifier(text: &str) -> Option<(String, &str)> {
-    if let Some(quoted) = text.strip_prefix('"') {
-        let mut name = String::new();
-        let mut rest = quoted;
-        loop {
-            let end = rest.find('"')?;
-            name.push_str(&rest[..end]);
-            rest = &rest[end + 1..];
-            match rest.strip_prefix('"') {
-                Some(after) => {
-                    name.push('"');
-                    rest = after;
-                }
-                None => return (!name.is_empty()).then_some((name, rest)),
-            }
-        }
-    }
-    let end = text
-        .find(|character: char| !(character.is_alphanumeric() || matches!(character, '_' | '$')))
-        .unwrap_or(text.len());
-    let name = &text[..end];
-    let first = name.chars().next()?;
-    (!first.is_ascii_digit() && first != '$').then(|| (name.to_ascii_lowercase(), &text[end..]))
 }
 
 #[cfg(test)]

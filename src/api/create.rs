@@ -1,6 +1,7 @@
 //! `ods.create_synced_table`.
 
 use crate::api::columns::{self, Wanted};
+use crate::api::names;
 use crate::api::target::{self, ColumnPlan};
 use crate::apply::statements::OnDelete;
 use crate::catalog::table::{execute, spi_error};
@@ -8,11 +9,13 @@ use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::guard;
 use crate::pg::owner;
+use crate::pg::libpq::Connection;
 use crate::pg::wait::Deadline;
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control};
-use crate::source::postgres::describe::{self, Key, SourceTable};
-use crate::source::postgres::quote::quote_ident;
+use crate::source::postgres::describe::{self, Generated, ReplicaIdentity, Selection, SourceTable};
+use crate::source::postgres::obstacle;
+use crate::source::postgres::quote::{quote_ident, quote_literal};
 use crate::worker::board;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -65,7 +68,7 @@ struct Request<'a> {
 }
 
 fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
-    if let fence::Fence::Foreign { reason } = fence::status()? {
+    if let fence::Fence::Foreign { reason } = fence::status() {
         return Err(OdsError::new(ErrorKind::Fenced, format!("this database is fenced: {reason}"))
             .hint("SELECT ods.adopt_database();"));
     }
@@ -73,11 +76,7 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
     let access = ServerAccess::for_caller(request.server)?;
     let mut connection =
         connect_control(&access, Deadline::after(settings::connect_timeout()))?;
-    let found = describe::find(
-        &mut connection,
-        request.source,
-        Deadline::after(settings::network_timeout()),
-    )?;
+    let found = find_source(&mut connection, &access, request)?;
     let key = key_of(&found, request.key)?;
     let plan = plan_columns(&found, request, &key)?;
     let table = target::prepare(request.target, &plan, request.transform, request.filter, on_delete(request)?)?;
@@ -122,33 +121,74 @@ fn check_choices(request: &Request<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The table at the source, if it can be synced.
+fn find_source(
+    connection: &mut Connection,
+    access: &ServerAccess,
+    request: &Request<'_>,
+) -> Result<SourceTable> {
+    let (schema, name) = names::qualified(request.source)?;
+    let wanted = (schema.unwrap_or_else(|| "public".to_owned()), name);
+    let found = describe::describe(
+        connection,
+        Selection::Named(std::slice::from_ref(&wanted)),
+        Deadline::after(settings::network_timeout()),
+    )?;
+    let Some(source) = found.into_iter().next() else {
+        return Err(OdsError::new(
+            ErrorKind::NotFound,
+            format!("the source has no table {}.{}", quote_ident(&wanted.0), quote_ident(&wanted.1)),
+        )
+        .hint(format!("SELECT source_schema, source_table FROM ods.discover({});", quote_literal(request.server))));
+    };
+    let role = access.source_user().unwrap_or("the role of the user mapping");
+    let keyless_but_chosen = request.key.is_some() && source.replica_identity == ReplicaIdentity::Full;
+    if let Some(obstacle) = obstacle::obstacles(&source, role)
+        .into_iter()
+        .find(|_| !(keyless_but_chosen && source.key().is_none()))
+    {
+        let error = OdsError::new(
+            ErrorKind::Unsupported,
+            format!("table {} of the source can't be synced: {}", source.quoted_name(), obstacle.reason),
+        );
+        return Err(match obstacle.fix {
+            Some(fix) => error.hint(format!("{fix}  -- at the source")),
+            None => error,
+        });
+    }
+    Ok(source)
+}
+
 /// The key that changes carry. A chosen key must be what the source's replica identity sends, or
 /// deletes could not be told apart.
 fn key_of(source: &SourceTable, chosen: Option<&[String]>) -> Result<Vec<String>> {
-    let display = source.display();
-    match (&source.key, chosen) {
-        (Key::Columns(columns), None) => Ok(columns.clone()),
-        (Key::Columns(columns), Some(chosen)) => {
-            let mut ours = chosen.to_vec();
-            let mut theirs = columns.clone();
-            ours.sort();
-            theirs.sort();
-            if ours == theirs || source.sends_whole_rows() {
-                return Ok(chosen.to_vec());
-            }
-            Err(OdsError::new(
-                ErrorKind::InvalidArgument,
-                format!("the changes of {display} are keyed by ({}), not by the key asked for", columns.join(", ")),
-            )
-            .hint(format!("ALTER TABLE {} REPLICA IDENTITY USING INDEX …;  -- at the source", source.quoted())))
-        }
-        (Key::None { .. }, Some(chosen)) if source.sends_whole_rows() => Ok(chosen.to_vec()),
-        (Key::None { reason, fix }, _) => Err(OdsError::new(
-            ErrorKind::Unsupported,
-            format!("table {display} of the source can't be synced: {reason}"),
-        )
-        .hint(fix.clone())),
+    let theirs = source.key().unwrap_or_default();
+    let Some(chosen) = chosen else { return Ok(theirs.to_vec()) };
+    let same = theirs.len() == chosen.len() && chosen.iter().all(|column| theirs.contains(column));
+    if same || source.replica_identity == ReplicaIdentity::Full {
+        return Ok(chosen.to_vec());
     }
+    Err(OdsError::new(
+        ErrorKind::InvalidArgument,
+        format!(
+            "changes of {} are keyed by ({}), not by the key asked for",
+            source.quoted_name(),
+            theirs.join(", ")
+        ),
+    )
+    .hint(format!("ALTER TABLE {} REPLICA IDENTITY USING INDEX …;  -- at the source", source.quoted_name())))
+}
+
+/// The relations at the source that hold the table's rows: oid, schema, name, estimated rows.
+fn members(source: &SourceTable) -> Vec<(u32, &str, &str, Option<i64>)> {
+    if source.kind == describe::TableKind::Partitioned {
+        return source
+            .leaves
+            .iter()
+            .map(|leaf| (leaf.oid, leaf.schema.as_str(), leaf.name.as_str(), None))
+            .collect();
+    }
+    vec![(source.oid, source.schema.as_str(), source.name.as_str(), source.estimated_rows)]
 }
 
 /// Which columns are read, under which names, in which types they will be here.
@@ -158,18 +198,18 @@ fn plan_columns(source: &SourceTable, request: &Request<'_>, key: &[String]) -> 
         None => source
             .columns
             .iter()
-            .filter(|column| column.is_published())
+            .filter(|column| column.generated == Generated::No)
             .map(|column| Wanted { source: column.name.clone(), target: column.name.clone() })
             .collect(),
     };
-    let display = source.display();
+    let display = source.quoted_name();
     let mut plan: Vec<ColumnPlan> = Vec::with_capacity(wanted.len());
     for Wanted { source: name, target } in wanted {
         let column = source.columns.iter().find(|column| column.name == name).ok_or_else(|| {
             OdsError::new(ErrorKind::NotFound, format!("table {display} of the source has no column {name:?}"))
                 .hint(format!("SELECT columns FROM ods.discover('{}') WHERE source_table = '{}';", request.server, source.name))
         })?;
-        if !column.is_published() {
+        if !column.generated == Generated::No {
             return Err(OdsError::new(
                 ErrorKind::Unsupported,
                 format!("column {name:?} of {display} is generated there, and changes do not carry it"),
@@ -188,8 +228,9 @@ fn plan_columns(source: &SourceTable, request: &Request<'_>, key: &[String]) -> 
             target,
             attnum: column.attnum,
             type_oid: column.type_oid,
-            type_modifier: column.typmod,
-            source_type: column.type_name.clone(),
+            type_modifier: column.type_modifier,
+            source_type: column.type_sql.clone(),
+            collation: column.collation.clone(),
             key_position: key.iter().position(|part| *part == name).map(|position| position + 1),
         });
     }
@@ -283,16 +324,16 @@ fn register(
 
 /// The relations at the source that feed the table; the worker keeps the list current.
 fn register_members(id: i32, source: &SourceTable) -> Result<()> {
-    for member in source.members() {
+    for member in members(source) {
         execute(
             "INSERT INTO ods.source_member (table_id, source_oid, source_schema, source_table, rows_estimated) \
              VALUES ($1, $2, $3, $4, $5)",
             &[
                 id.into(),
-                pg_sys::Oid::from(member.oid).into(),
-                member.schema.as_str().into(),
-                member.name.as_str().into(),
-                member.estimated_rows.into(),
+                pg_sys::Oid::from(member.0).into(),
+                member.1.into(),
+                member.2.into(),
+                member.3.into(),
             ],
         )?;
     }

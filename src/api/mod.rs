@@ -1,10 +1,13 @@
 //! The SQL functions, a file a noun: fetch, check, validate, write the catalog, wake.
 
+pub mod check;
 mod columns;
 pub mod create;
+pub mod discover;
 pub mod fence;
 pub mod guard;
 mod lookup;
+mod names;
 mod target;
 pub mod verbs;
 pub mod wait;

@@ -177,7 +177,7 @@ impl Applier {
             return Ok(());
         }
         if let Some(memory) = &mut table.memory {
-            memory.remember(stamp.xid, &projection, &change.op, stamp).map_err(bad_change)?;
+            memory.remember(&projection, &change.op, stamp).map_err(bad_change)?;
         }
         match table.batch.push(&projection, &change.op, stamp) {
             Ok(Push::Taken) => {}
@@ -206,7 +206,7 @@ impl Applier {
 
     /// Empties the tables fed by these relations: a barrier in the order of changes.
     /// True if a table must be read anew for it.
-    pub fn truncate(&mut self, relations: &[u32], _stamp: Stamp) -> Result<bool> {
+    pub fn truncate(&mut self, relations: &[u32], stamp: Stamp) -> Result<bool> {
         self.flush()?;
         let mut reads_anew = false;
         for relation in relations {
@@ -216,13 +216,16 @@ impl Applier {
             if !table.is_followed() || self.failing.contains_key(&id) {
                 continue;
             }
-            if table.synced.members.len() > 1 || table.memory.is_some() {
+            if table.synced.members.len() > 1 {
                 // Rows do not tell which partition they came from, so the source is asked which
-                // keys it still has; the same where rows are still being read.
+                // keys it still has.
                 self.open();
                 table::read_anew(id)?;
                 reads_anew = true;
                 continue;
+            }
+            if let Some(memory) = &mut table.memory {
+                memory.remember_truncate(stamp);
             }
             let Some(sql) = table.target.shape.delete_all() else { continue };
             self.open();
@@ -392,7 +395,9 @@ impl Table {
 
     /// Remembers changes from now on.
     fn begin_memory(&mut self) {
-        self.memory.get_or_insert_with(|| Memory::new(settings::load_memory()));
+        if self.memory.is_none() {
+            self.memory = Some(Memory::new(self.batch.shape().clone(), settings::load_memory()));
+        }
     }
 
     /// Whether its changes are applied.

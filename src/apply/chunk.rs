@@ -11,6 +11,7 @@ use crate::guard::Writing;
 use crate::load::chunk::{Rows, key_of};
 use crate::load::copy_text;
 use crate::load::loader::{Chunk, What};
+use crate::load::memory::Remembered;
 use crate::pg::copy_from::{CopySource, copy_from};
 use crate::pg::owner::ActingAs;
 use crate::pg::xact;
@@ -42,12 +43,12 @@ pub fn apply(
         forget(table, &chunk.rows);
         return Ok(Outcome::ReadAgain);
     }
-    let touched = memory.touches(table.shape(), &chunk.rows.snapshot);
+    let mut touched = memory.touches(&chunk.rows.snapshot);
     if is_plain(table, chunk) && !chunk.rows.is_empty() {
         let key = table.synced.key();
         let untouched = touched.is_empty()
             || chunk.rows.iter().all(|line| {
-                key_of(line, &key).is_some_and(|key| !touched.contains_key_parts(&key))
+                key_of(line, &key).is_some_and(|key| !touched.contains(cells(&key)))
             });
         if untouched {
             match xact::catch(|| applier.within(|applier| insert_raw(applier, chunk, keep_reading))) {
@@ -162,7 +163,7 @@ fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<()> {
     )
     .map_err(bad)?;
     let mut batch = TableBatch::new(shape);
-    let touched = memory.touches(batch.shape(), &chunk.rows.snapshot);
+    let mut touched = memory.touches(&chunk.rows.snapshot);
     match &chunk.what {
         What::Range { .. } => push_rows(&mut batch, &chunk.rows)?,
         What::Rereads { keys } => {
@@ -172,12 +173,18 @@ fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<()> {
         // Rows that are still there were compared when they were read; only what is gone matters,
         // and of that nothing that the stream has touched since.
         What::Sweep { keys } => {
-            push_missing(&mut batch, synced, chunk, keys, |key| touched.contains_key_parts(key))?;
+            push_missing(&mut batch, synced, chunk, keys, |key| touched.contains(cells(key)))?;
         }
     }
     if !matches!(chunk.what, What::Sweep { .. }) {
-        for (op, stamp) in memory.unseen(&chunk.rows.snapshot) {
-            let _ = batch.push_projected(&op, stamp).map_err(bad)?;
+        for Remembered { stamp, what } in memory.unseen(&chunk.rows.snapshot) {
+            match what {
+                crate::load::memory::What::Row(op) => {
+                    let _ = batch.push_projected(&op, stamp).map_err(bad)?;
+                }
+                // The rows read were gone by then, as the table here was emptied when it came.
+                crate::load::memory::What::Truncate => batch.clear(),
+            }
         }
     }
     let written = write::write(target, &mut batch, Mode::Reconcile)?;
@@ -209,13 +216,17 @@ fn push_rows(batch: &mut TableBatch, rows: &Rows) -> Result<()> {
     Ok(())
 }
 
+fn cells(key: &[Vec<u8>]) -> impl Iterator<Item = Cell<'_>> {
+    key.iter().map(|part| Cell::Text(part))
+}
+
 /// Deletes for the keys asked for that did not come.
 fn push_missing(
     batch: &mut TableBatch,
     synced: &crate::catalog::table::SyncedTable,
     chunk: &Chunk,
     keys: &[Vec<String>],
-    keep: impl Fn(&[Vec<u8>]) -> bool,
+    mut keep: impl FnMut(&[Vec<u8>]) -> bool,
 ) -> Result<()> {
     let key_columns = synced.key();
     let came: HashSet<Vec<Vec<u8>>> =

@@ -3,6 +3,7 @@
 use crate::apply::statements::{Column, OnDelete, Shape, Touch, quote_ident};
 use crate::catalog::table::{SyncedTable, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::encoding;
 use crate::pg::row_store::{ColumnType, RowType};
 use crate::pg::spi::{Connection, Statement};
 use pgrx::prelude::*;
@@ -71,8 +72,7 @@ pub struct Target {
     pub shape: Shape,
     /// Whether a foreign key with an action points here, so that deletes must not be netted away.
     pub deletes_matter: bool,
-    /// Whether each key column compares as a number, for sorting.
-    pub numeric_key: Vec<bool>,
+    encoding: String,
     values: RowType,
     keys: RowType,
     origins: RowType,
@@ -156,7 +156,7 @@ impl Target {
             relation: table.relation,
             owner: table.owner,
             deletes_matter: foreign_key_acts(table.relation)?,
-            numeric_key: key.iter().map(|&column| is_number(types[column].0)).collect(),
+            encoding: encoding::name(encoding),
             shape,
             values: RowType::new(&values, encoding)?,
             keys: RowType::new(&keys, encoding)?,
@@ -164,6 +164,11 @@ impl Target {
             numbered: RowType::new(&numbered, encoding)?,
             statements: HashMap::new(),
         })
+    }
+
+    /// The encoding in which text comes, by name.
+    pub fn encoding_name(&self) -> &str {
+        &self.encoding
     }
 
     fn row_type(&mut self, rows: Rows) -> &mut RowType {
@@ -206,11 +211,6 @@ impl Target {
         };
         Ok(self.statements.get(kind).map(|statement| (statement, rows)))
     }
-}
-
-/// Whether values of a type order as the numbers that their text shows.
-fn is_number(type_oid: pg_sys::Oid) -> bool {
-    matches!(type_oid, pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID | pg_sys::OIDOID)
 }
 
 fn attributes_of(relation: pg_sys::Oid) -> Result<std::collections::BTreeMap<String, Attribute>> {

@@ -59,7 +59,7 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     if batch.is_empty() {
         return Ok(Written::default());
     }
-    batch.sort(&target.numeric_key);
+    batch.sort();
     let rows = batch.len() as u64;
     let _writing = Writing::allow(target.relation);
     let _acting = ActingAs::owner(target.owner);

@@ -327,7 +327,8 @@ impl Forgotten {
             let newest = |newer: u32, xid: u32| {
                 if xid.wrapping_sub(newer).cast_signed() > 0 { xid } else { newer }
             };
-            self.up_to = std::mem::take(&mut self.xids).into_iter().chain(self.up_to).reduce(newest);
+            self.up_to =
+                std::mem::take(&mut self.xids).into_iter().chain(self.up_to).reduce(newest);
         }
     }
 

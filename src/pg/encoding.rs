@@ -10,3 +10,9 @@ pub fn number(name: &str) -> Option<i32> {
     let number = unsafe { pg_sys::pg_char_to_encoding(name.as_ptr()) };
     (number >= 0).then_some(number)
 }
+
+/// The name of an encoding.
+pub fn name(number: i32) -> String {
+    // SAFETY: a look-up in a static table; an empty string for an unknown number.
+    unsafe { super::string(pg_sys::pg_encoding_to_char(number)) }
+}

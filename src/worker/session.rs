@@ -384,7 +384,7 @@ impl<'e> Session<'e> {
         self.incoming = Some(Incoming { stamp, has_origin: false });
         let mut replay = spill.replay().map_err(spilling)?;
         let mut count = 0usize;
-        while let Some(payload) = replay.next().map_err(spilling)? {
+        while let Some(payload) = replay.next_message().map_err(spilling)? {
             let decoded = pgoutput::decode(payload, Block::Streamed).map_err(protocol)?;
             self.take_content(&decoded.message)?;
             count += 1;

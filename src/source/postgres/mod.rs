@@ -3,8 +3,12 @@
 pub mod checkup;
 pub mod connect;
 pub mod describe;
+pub mod establish;
+pub mod exchange;
 pub mod local;
 pub mod obstacle;
 pub mod options;
 pub mod preflight;
 pub mod quote;
+pub mod replication;
+pub mod upkeep;

@@ -6,6 +6,7 @@
 use crate::decode::lsn::Lsn;
 use crate::decode::pgoutput;
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::clock;
 use crate::pg::libpq::{Connection, CopyBuffer, CopyPoll, Flush, Put, Step};
 use crate::pg::wait::{Deadline, Interest, Watch, wait_for_socket};
 use std::time::{Duration, Instant};
@@ -122,13 +123,14 @@ impl Replication {
 
     /// Tells the source what we have, if it is time to or an answer is wanted.
     pub fn report(&mut self, confirmed: Confirmed, reply: Reply) -> Result<()> {
-        let message = pgoutput::status_update(
-            confirmed.received,
-            confirmed.flushed,
-            confirmed.flushed,
-            0,
-            reply == Reply::Requested,
-        );
+        let message = pgoutput::StatusUpdate {
+            written: confirmed.received,
+            flushed: confirmed.flushed,
+            applied: confirmed.flushed,
+            sent_at_us: clock::now(),
+            request_reply: reply == Reply::Requested,
+        }
+        .encode();
         if self.connection.put_copy_data(&message)? == Put::Queued {
             self.status_sent = Instant::now();
         }

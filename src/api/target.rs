@@ -1,0 +1,306 @@
+//! The synced table itself: made to fit its source, or an existing one found to fit.
+
+use crate::api::names;
+use crate::apply::statements::{OnDelete, quote_ident};
+use crate::catalog::table::{execute, spi_error};
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::guard;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+/// A column to be read from the source.
+#[derive(Clone, Debug)]
+pub struct ColumnPlan {
+    /// Its name there.
+    pub source: String,
+    /// Its name here.
+    pub target: String,
+    /// Its attribute number there.
+    pub attnum: i16,
+    /// Its type's oid there.
+    pub type_oid: u32,
+    /// Its type modifier there.
+    pub type_modifier: i32,
+    /// Its type there, as SQL.
+    pub source_type: String,
+    /// Its collation there, where it isn't the type's own.
+    pub collation: Option<String>,
+    /// Its place in the key, from 1.
+    pub key_position: Option<usize>,
+}
+
+/// The table that was made or found.
+pub struct Prepared {
+    /// The table.
+    pub relation: pg_sys::Oid,
+    /// Whether rows are in it already.
+    pub has_rows: bool,
+    /// For each planned column, the column it is written to; none under a transform.
+    pub targets: Vec<Option<String>>,
+    /// For each planned column, the type that holds it here.
+    pub local_types: Vec<String>,
+    /// The columns that a transform yields.
+    pub transform_columns: Option<Vec<String>>,
+}
+
+/// Makes or adopts the table named `name`.
+pub fn prepare(
+    name: &str,
+    plan: &[ColumnPlan],
+    transform: Option<&str>,
+    filter: Option<&str>,
+    on_delete: OnDelete,
+) -> Result<Prepared> {
+    let local_types = plan.iter().map(local_type).collect::<Result<Vec<String>>>()?;
+    let (schema, table) = names::qualified(name)?;
+    let qualified = match &schema {
+        Some(schema) => format!("{}.{}", quote_ident(schema), quote_ident(&table)),
+        None => quote_ident(&table),
+    };
+    let existing = Spi::get_one_with_args::<pg_sys::Oid>(
+        "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid",
+        &[qualified.as_str().into()],
+    )
+    .map_err(spi_error)?;
+    let transformed = check_user_sql(plan, &local_types, transform, filter)?;
+    let key = key_of(plan);
+    let (relation, has_rows) = match existing {
+        Some(relation) => adopt(relation, &qualified, plan, transformed.as_deref(), &key, on_delete)?,
+        None => {
+            (make(&qualified, plan, &local_types, transformed.as_deref(), &key, on_delete)?, false)
+        }
+    };
+    Ok(Prepared {
+        relation,
+        has_rows,
+        targets: plan
+            .iter()
+            .map(|column| {
+                (transform.is_none() || column.key_position.is_some()).then(|| column.target.clone())
+            })
+            .collect(),
+        local_types,
+        transform_columns: transformed
+            .map(|columns| columns.into_iter().map(|(name, _)| name).collect()),
+    })
+}
+
+fn key_of(plan: &[ColumnPlan]) -> Vec<String> {
+    let mut key: Vec<&ColumnPlan> =
+        plan.iter().filter(|column| column.key_position.is_some()).collect();
+    key.sort_by_key(|column| column.key_position);
+    key.into_iter().map(|column| column.target.clone()).collect()
+}
+
+/// The type here that a type of the source means.
+fn local_type(column: &ColumnPlan) -> Result<String> {
+    let known = Spi::get_one_with_args::<String>(
+        "SELECT pg_catalog.to_regtype($1)::text",
+        &[column.source_type.as_str().into()],
+    )
+    .map_err(spi_error)?;
+    if known.is_some() {
+        return Ok(column.source_type.clone());
+    }
+    Err(OdsError::new(
+        ErrorKind::Unsupported,
+        format!(
+            "column {} is of type {}, which this database does not have",
+            quote_ident(&column.source),
+            column.source_type
+        ),
+    )
+    .hint("Create the type here, or leave the column out by `columns`."))
+}
+
+/// Runs the person's SQL over an empty table of the source's columns, to learn whether it works and
+/// what it yields: names and types.
+fn check_user_sql(
+    plan: &[ColumnPlan],
+    local_types: &[String],
+    transform: Option<&str>,
+    filter: Option<&str>,
+) -> Result<Option<Vec<(String, String)>>> {
+    if transform.is_none() && filter.is_none() {
+        return Ok(None);
+    }
+    let columns = plan
+        .iter()
+        .zip(local_types)
+        .map(|(column, kind)| format!("NULL::{kind} AS {}", quote_ident(&column.source)))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if let Some(filter) = filter {
+        Spi::run(&format!(
+            "SELECT FROM (SELECT {columns}) source_row WHERE ({filter}) IS NULL AND pg_catalog.pg_typeof(({filter})) = 'boolean'::pg_catalog.regtype LIMIT 0"
+        ))
+        .map_err(spi_error)?;
+    }
+    let Some(transform) = transform else { return Ok(None) };
+    let transform = transform.trim().trim_end_matches(';');
+    Spi::run("DROP VIEW IF EXISTS pg_temp.ods_transform").map_err(spi_error)?;
+    Spi::run(&format!(
+        "CREATE TEMPORARY VIEW ods_transform AS WITH batch AS (SELECT {columns}) SELECT * FROM ({transform}) transformed"
+    ))
+    .map_err(spi_error)?;
+    let yielded = Spi::connect(|client| -> Result<Vec<(String, String)>> {
+        let rows = client
+            .select(
+                "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod) \
+                 FROM pg_catalog.pg_attribute a \
+                 WHERE a.attrelid = 'pg_temp.ods_transform'::pg_catalog.regclass AND a.attnum > 0 ORDER BY a.attnum",
+                None,
+                &[],
+            )
+            .map_err(spi_error)?;
+        rows.map(|row| match (row.get::<String>(1), row.get::<String>(2)) {
+            (Ok(Some(name)), Ok(Some(kind))) => Ok((name, kind)),
+            _ => Err(OdsError::new(ErrorKind::Bug, "a transform's column has no name or type")),
+        })
+        .collect()
+    })?;
+    Spi::run("DROP VIEW pg_temp.ods_transform").map_err(spi_error)?;
+    for key in key_of(plan) {
+        if !yielded.iter().any(|(name, _)| *name == key) {
+            return Err(OdsError::new(
+                ErrorKind::InvalidArgument,
+                format!("the transform does not yield the key column {}", quote_ident(&key)),
+            )
+            .hint(format!("transform => 'SELECT {}, … FROM batch'", quote_ident(&key))));
+        }
+    }
+    Ok(Some(yielded))
+}
+
+fn make(
+    qualified: &str,
+    plan: &[ColumnPlan],
+    local_types: &[String],
+    transformed: Option<&[(String, String)]>,
+    key: &[String],
+    on_delete: OnDelete,
+) -> Result<pg_sys::Oid> {
+    let mut columns: Vec<String> = match transformed {
+        Some(columns) => {
+            columns.iter().map(|(name, kind)| format!("{} {kind}", quote_ident(name))).collect()
+        }
+        None => plan
+            .iter()
+            .zip(local_types)
+            .map(|(column, kind)| match column.collation.as_deref().filter(|name| is_collation(name)) {
+                Some(collation) => format!("{} {kind} COLLATE {collation}", quote_ident(&column.target)),
+                None => format!("{} {kind}", quote_ident(&column.target)),
+            })
+            .collect(),
+    };
+    columns.extend(stamps(on_delete).iter().map(|(name, kind)| format!("{name} {kind}")));
+    let key = key.iter().map(|name| quote_ident(name)).collect::<Vec<_>>().join(", ");
+    // Updates that leave indexed values alone stay on their page as long as there is room on it.
+    Spi::run(&format!(
+        "CREATE TABLE {qualified} ({}, PRIMARY KEY ({key})) WITH (fillfactor = 90)",
+        columns.join(", ")
+    ))
+    .map_err(spi_error)?;
+    oid_of(qualified)
+}
+
+fn is_collation(name: &str) -> bool {
+    Spi::get_one_with_args::<bool>(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace \
+         WHERE pg_catalog.format('%I.%I', n.nspname, c.collname) = $1)",
+        &[name.into()],
+    )
+    .ok()
+    .flatten()
+    .unwrap_or(false)
+}
+
+/// The columns that tell how fresh a row is.
+fn stamps(on_delete: OnDelete) -> Vec<(&'static str, &'static str)> {
+    let mut stamps = vec![
+        ("_ods_committed_at", "timestamptz"),
+        ("_ods_synced_at", "timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp()"),
+    ];
+    if on_delete == OnDelete::Mark {
+        stamps.push(("_ods_deleted_at", "timestamptz"));
+    }
+    stamps
+}
+
+fn oid_of(qualified: &str) -> Result<pg_sys::Oid> {
+    Spi::get_one_with_args::<pg_sys::Oid>(
+        "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid",
+        &[qualified.into()],
+    )
+    .map_err(spi_error)?
+    .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the table just made is not there"))
+}
+
+/// Checks that an existing table can hold what the source has, and gives it what it lacks of ours.
+fn adopt(
+    relation: pg_sys::Oid,
+    qualified: &str,
+    plan: &[ColumnPlan],
+    transformed: Option<&[(String, String)]>,
+    key: &[String],
+    on_delete: OnDelete,
+) -> Result<(pg_sys::Oid, bool)> {
+    if guard::is_synced(relation) {
+        return Err(OdsError::new(ErrorKind::AlreadyExists, format!("{qualified} is a synced table already"))
+            .hint("TABLE ods.sync_status;"));
+    }
+    let owns = Spi::get_one_with_args::<bool>(
+        "SELECT pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE') FROM pg_catalog.pg_class c WHERE c.oid = $1",
+        &[relation.into()],
+    )
+    .map_err(spi_error)?;
+    if owns != Some(true) {
+        return Err(OdsError::new(ErrorKind::Forbidden, format!("must be owner of table {qualified}")));
+    }
+    guard::check_adoptable(relation)?;
+    let needed: Vec<&str> = match transformed {
+        Some(columns) => columns.iter().map(|(name, _)| name.as_str()).collect(),
+        None => plan.iter().map(|column| column.target.as_str()).collect(),
+    };
+    for name in needed {
+        let found = Spi::get_one_with_args::<bool>(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+             WHERE a.attrelid = $1 AND a.attname = $2::pg_catalog.name AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')",
+            &[relation.into(), name.into()],
+        )
+        .map_err(spi_error)?;
+        if found != Some(true) {
+            return Err(OdsError::new(
+                ErrorKind::Mismatch,
+                format!("table {qualified} has no column {} to write to", quote_ident(name)),
+            )
+            .hint(format!("ALTER TABLE {qualified} ADD COLUMN {} …;", quote_ident(name))));
+        }
+    }
+    let identity = Spi::get_one_with_args::<String>(
+        "SELECT pg_catalog.quote_ident(ic.relname) FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
+         WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
+           AND (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_catalog.pg_attribute a \
+                 WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND a.attnotnull) \
+               = (SELECT pg_catalog.array_agg(k ORDER BY k) FROM pg_catalog.unnest($2::text[]) k) \
+         ORDER BY i.indisprimary DESC LIMIT 1",
+        &[relation.into(), key.to_vec().into()],
+    )
+    .map_err(spi_error)?;
+    let Some(identity) = identity else {
+        let list = key.iter().map(|name| quote_ident(name)).collect::<Vec<_>>().join(", ");
+        return Err(OdsError::new(
+            ErrorKind::Mismatch,
+            format!("table {qualified} has no unique index on its key ({list}) with all columns NOT NULL"),
+        )
+        .hint(format!("ALTER TABLE {qualified} ADD PRIMARY KEY ({list});")));
+    };
+    execute(&format!("ALTER TABLE {qualified} REPLICA IDENTITY USING INDEX {identity}"), &[])?;
+    for (name, kind) in stamps(on_delete) {
+        execute(&format!("ALTER TABLE {qualified} ADD COLUMN IF NOT EXISTS {name} {kind}"), &[])?;
+    }
+    let has_rows = Spi::get_one::<bool>(&format!("SELECT EXISTS (SELECT FROM {qualified})"))
+        .map_err(spi_error)?
+        .unwrap_or(true);
+    Ok((relation, has_rows))
+}
