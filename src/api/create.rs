@@ -209,7 +209,7 @@ fn plan_columns(source: &SourceTable, request: &Request<'_>, key: &[String]) -> 
             OdsError::new(ErrorKind::NotFound, format!("table {display} of the source has no column {name:?}"))
                 .hint(format!("SELECT columns FROM ods.discover('{}') WHERE source_table = '{}';", request.server, source.name))
         })?;
-        if !column.generated == Generated::No {
+        if column.generated != Generated::No {
             return Err(OdsError::new(
                 ErrorKind::Unsupported,
                 format!("column {name:?} of {display} is generated there, and changes do not carry it"),

@@ -3,18 +3,12 @@
 use crate::catalog::table::spi_error;
 use crate::error::{ErrorKind, OdsError, Result};
 use pgrx::prelude::*;
-use pgrx::{PgRelation, pg_sys};
+use pgrx::PgRelation;
 
 /// A stream as a caller names it, by its server.
 pub struct NamedStream {
     /// Identity in the catalog.
     pub id: i32,
-}
-
-/// This database.
-pub fn database() -> pg_sys::Oid {
-    // SAFETY-free: pgrx exposes the variable; it never changes in a backend.
-    crate::pg::database::current()
 }
 
 /// The stream of a server.

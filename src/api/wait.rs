@@ -3,11 +3,11 @@
 use crate::api::lookup;
 use crate::decode::lsn::Lsn;
 use crate::error::{ErrorKind, OdsError, Result};
-use crate::pg::wait::Deadline;
+use crate::pg::bgworker;
 use crate::worker::board;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Waits until everything up to `position` of the server's stream is visible here and safe from a
 /// crash. The caller's next statement sees it.
@@ -28,13 +28,17 @@ fn wait(server: &str, position: &str, timeout: pgrx::datum::Interval) -> Result<
             .hint("SELECT pg_current_wal_insert_lsn();  -- at the source, after the commit")
     })?;
     let limit = duration(timeout);
-    match board::wait_for_flush(lookup::database(), stream.id, wanted.0, Deadline::after(limit))? {
+    let deadline = Instant::now() + limit;
+    match board::wait_for_flush(bgworker::my_database(), stream.id, wanted.0, deadline)? {
         board::Wait::Reached => Ok(()),
-        board::Wait::TimedOut { position } => Err(OdsError::new(
+        board::Wait::Gone => Err(OdsError::new(
+            ErrorKind::WrongState,
+            format!("the stream of server \"{server}\" was dropped meanwhile"),
+        )),
+        board::Wait::TimedOut => Err(OdsError::new(
             ErrorKind::Timeout,
             format!("server \"{server}\" did not reach {wanted} within {} ms", limit.as_millis()),
         )
-        .detail(format!("It stands at {}.", Lsn(position)))
         .hint("TABLE ods.stream_status;")),
     }
 }

@@ -137,6 +137,11 @@ impl Rows {
         self.starts.len()
     }
 
+    /// Whether no row came.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
     /// One line.
     pub fn line(&self, row: usize) -> &[u8] {
         let start = self.starts[row];

@@ -285,7 +285,7 @@ impl<'e> Session<'e> {
 
     fn take_frame(&mut self, bytes: &[u8]) -> Result<()> {
         match Frame::decode(bytes).map_err(protocol)? {
-            Frame::XLogData { wal_end, payload, .. } => {
+            Frame::Data { wal_end, payload, .. } => {
                 self.source_end = self.source_end.max(wal_end);
                 self.take_message(payload)
             }
