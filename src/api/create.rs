@@ -8,7 +8,7 @@ use crate::catalog::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::guard;
-use crate::pg::owner;
+use crate::pg::{owner, relcache};
 use crate::pg::libpq::Connection;
 use crate::pg::wait::Deadline;
 use crate::settings;
@@ -17,6 +17,7 @@ use crate::source::postgres::describe::{self, Generated, ReplicaIdentity, Select
 use crate::source::postgres::obstacle;
 use crate::source::postgres::quote::{quote_ident, quote_literal};
 use crate::worker::board;
+use pgrx::PgRelation;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -36,8 +37,8 @@ fn create_synced_table(
     transform: default!(Option<&str>, "NULL"),
     filter: default!(Option<&str>, "NULL"),
     on_delete: default!(&str, "'delete'"),
-) -> std::result::Result<pg_sys::Oid, ErrorReport> {
-    Ok(create(&Request {
+) -> std::result::Result<PgRelation, ErrorReport> {
+    let relation = create(&Request {
         target,
         server,
         source,
@@ -49,7 +50,8 @@ fn create_synced_table(
         transform,
         filter,
         on_delete,
-    })?)
+    })?;
+    Ok(relcache::open(relation))
 }
 
 /// What a caller asks for.

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod interrupt;
 pub mod latch;
 pub mod libpq;
+pub mod memory;
 pub mod owner;
 pub mod preload;
 pub mod relcache;

@@ -5,7 +5,8 @@
 //! the name `batch`, as an ephemeral named relation.
 
 use crate::error::{ErrorKind, OdsError, Result};
-use pgrx::{PgMemoryContexts, pg_sys};
+use crate::pg::memory::Context;
+use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
 /// Memory of one store in kB; beyond it the rows go to a temporary file.
@@ -43,21 +44,22 @@ pub struct RowType {
     desc: pg_sys::TupleDesc,
     inputs: Vec<Input>,
     encoding: i32,
-    memory: PgMemoryContexts,
-    row_memory: PgMemoryContexts,
+    /// Holds the descriptor and what the input functions cache.
+    _memory: Context,
+    row_memory: Context,
 }
 
 impl RowType {
     /// A row type with these columns; text values come in `encoding`, a `pg_enc` number.
     pub fn new(columns: &[ColumnType], encoding: i32) -> Result<Self> {
-        let mut memory = PgMemoryContexts::new("ods row type");
-        let row_memory = PgMemoryContexts::new("ods row");
+        let memory = Context::new(c"ods row type");
+        let row_memory = Context::new(c"ods row");
         let natts = i32::try_from(columns.len())
             .map_err(|_| OdsError::new(ErrorKind::Bug, "a row type has too many columns"))?;
         // SAFETY: the descriptor is allocated in `memory`, which lives as long as `self`;
         // TupleDescInitEntry is called once for each attribute number from 1 to natts.
         let desc = unsafe {
-            memory.switch_to(|_| {
+            memory.within(|| {
                 let desc = pg_sys::CreateTemplateTupleDesc(natts);
                 for (number, column) in (1i16..).zip(columns) {
                     let name = CString::new(column.name.as_str()).unwrap_or_default();
@@ -84,7 +86,7 @@ impl RowType {
                 // function caches in `memory`, which lives as long as the FmgrInfo.
                 unsafe {
                     pg_sys::getTypeInputInfo(column.type_oid, &mut function, &mut ioparam);
-                    pg_sys::fmgr_info_cxt(function, &mut flinfo, memory.value());
+                    pg_sys::fmgr_info_cxt(function, &mut flinfo, memory.raw());
                 }
                 let plain_text = column.type_oid == pg_sys::TEXTOID
                     || (column.type_oid == pg_sys::VARCHAROID && column.typmod < 0);
@@ -96,7 +98,7 @@ impl RowType {
                 }
             })
             .collect();
-        Ok(Self { desc, inputs, encoding, memory, row_memory })
+        Ok(Self { desc, inputs, encoding, _memory: memory, row_memory })
     }
 
     /// The number of columns.
@@ -124,13 +126,6 @@ impl RowType {
             rows: 0,
             convert: if same { Convert::No } else { Convert::Yes },
         }
-    }
-}
-
-impl Drop for RowType {
-    fn drop(&mut self) {
-        // The contexts free the descriptor and what the input functions cached.
-        let _ = (&self.memory, &self.row_memory);
     }
 }
 
@@ -167,7 +162,7 @@ impl RowStore<'_> {
         // SAFETY: the bytes end in a NUL, as was just seen. Everything allocated goes to the row's context, which
         // is reset only after tuplestore_putvalues has copied the row.
         let datum = unsafe {
-            let old = pg_sys::MemoryContextSwitchTo(self.row_type.row_memory.value());
+            let old = pg_sys::MemoryContextSwitchTo(self.row_type.row_memory.raw());
             let mut text = text_bytes.as_ptr().cast_mut().cast();
             if matches!(convert, Convert::Yes) {
                 let length = text_bytes.len() as i32;
@@ -214,7 +209,7 @@ impl RowStore<'_> {
                 self.values.as_mut_ptr(),
                 self.nulls.as_mut_ptr(),
             );
-            pg_sys::MemoryContextReset(self.row_type.row_memory.value());
+            pg_sys::MemoryContextReset(self.row_type.row_memory.raw());
         }
         self.rows += 1;
     }

@@ -104,16 +104,6 @@ pub enum Opened<'e> {
     Ended(End),
 }
 
-impl<'e> Opened<'e> {
-    /// Runs the session, if there is one.
-    pub fn run(self, careful_until: &mut Option<Lsn>) -> Result<End> {
-        match self {
-            Self::Ended(end) => Ok(end),
-            Self::Session(mut session) => session.run(careful_until),
-        }
-    }
-}
-
 impl<'e> Session<'e> {
     /// Connects, checks that the stream can go on where it stopped, and starts it.
     pub fn open(entry: &'e StreamEntry, care: Care) -> Result<Opened<'e>> {
@@ -208,7 +198,8 @@ impl<'e> Session<'e> {
         })))
     }
 
-    fn run(&mut self, careful_until: &mut Option<Lsn>) -> Result<End> {
+    /// Runs until the first failure, or until there is a reason to begin anew.
+    pub fn run(&mut self, careful_until: &mut Option<Lsn>) -> Result<End> {
         loop {
             match self.turn(careful_until) {
                 Ok(None) => {}

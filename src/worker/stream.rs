@@ -2,7 +2,7 @@
 //! growing pauses after each failure.
 
 use super::board::{StreamEntry, StreamState};
-use super::session::{End, Session};
+use super::session::{End, Opened, Session};
 use super::{CATALOG_VERSION, STREAM, backoff};
 use crate::apply::applier::Care;
 use crate::decode::lsn::Lsn;
@@ -28,13 +28,20 @@ pub extern "C-unwind" fn ods_stream_main(index: pg_sys::Datum) {
         interrupt::check();
         interrupt::reload_config_if_asked();
         let began = Instant::now();
-        let ended = xact::catch(|| {
+        let opened = xact::catch(|| {
             if !may_connect(&entry)? {
-                return Ok(End::Wait(LOOK_AGAIN));
+                return Ok(Opened::Ended(End::Wait(LOOK_AGAIN)));
             }
             entry.set_state(StreamState::Connecting, "");
-            Session::open(&entry, care_of(careful_until))?.run(&mut careful_until)
+            Session::open(&entry, care_of(careful_until))
         });
+        // The session outlives an error in it until the transaction has been rolled back: what it
+        // holds of Postgres is given back in the right order.
+        let ended = match opened {
+            Ok(Opened::Session(mut session)) => xact::catch(|| session.run(&mut careful_until)),
+            Ok(Opened::Ended(end)) => Ok(end),
+            Err(error) => Err(error),
+        };
         match ended {
             Ok(End::Again) => attempts = 0,
             Ok(End::Wait(pause)) => {
