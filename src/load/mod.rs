@@ -2,3 +2,6 @@
 
 pub mod memory;
 pub mod snapshot;
+
+#[cfg(test)]
+mod tests;
