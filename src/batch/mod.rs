@@ -14,7 +14,7 @@ mod net;
 mod order;
 mod take;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::decode::cell::Cell;
 use crate::decode::change::Op;

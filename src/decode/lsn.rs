@@ -59,7 +59,9 @@ mod tests {
 
     #[test]
     fn refuses_other_text() {
-        for text in ["", "/", "1/", "/1", "0/+1", "0/123456789", "g/0", "1", "1/2/3", " 1/2"] {
+        for text in
+            ["", "/", "1/", "/1", "0/+1", "0/123456789", "000000001/0", "g/0", "1", "1/2/3", " 1/2"]
+        {
             assert_eq!(text.parse::<Lsn>(), Err(DecodeError::NotAnLsn), "{text}");
         }
     }

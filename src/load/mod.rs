@@ -8,3 +8,6 @@ pub mod copy_text;
 pub mod loader;
 pub mod memory;
 pub mod snapshot;
+
+#[cfg(test)]
+mod tests;

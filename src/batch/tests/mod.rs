@@ -1,5 +1,6 @@
 //! Each rule by example, and all of them together against a model.
 
 mod examples;
-mod model;
+pub mod model;
 mod properties;
+pub mod source;

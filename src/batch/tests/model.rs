@@ -12,7 +12,7 @@ pub const COLUMNS: usize = 4;
 pub const KEY: [u16; 2] = [3, 1];
 /// The source has them in another order, and one more.
 pub const PROJECTION: [u16; COLUMNS] = [4, 1, 0, 2];
-const SOURCE_COLUMNS: usize = 5;
+pub const SOURCE_COLUMNS: usize = 5;
 
 /// A value; `Hole` is one that the source left out and that nothing here knew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -215,7 +215,8 @@ pub fn push_base(batch: &mut TableBatch, row: &Row) -> Result<(), BatchError> {
     batch.push_base(cells, None)
 }
 
-fn with_op<T>(
+/// Runs `run` on the event as it comes off the wire, its columns placed by `projection`.
+pub fn with_op<T>(
     event: &Event,
     projection: &[u16; COLUMNS],
     width: usize,
