@@ -75,11 +75,13 @@ pgrx::extension_sql_file!(
 #[pgrx::pg_guard]
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {
-    settings::define();
-    if pg::preload::is_binary_upgrade() {
-        return;
+    match pg::preload::occasion() {
+        pg::preload::Occasion::ServerStart => {
+            settings::define();
+            worker::install();
+            guard::install();
+        }
+        pg::preload::Occasion::BinaryUpgrade => {}
+        pg::preload::Occasion::Session => pg::preload::refuse(),
     }
-    pg::preload::require();
-    worker::install();
-    guard::install();
 }

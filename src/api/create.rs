@@ -8,7 +8,7 @@ use crate::catalog::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::guard;
-use crate::pg::{owner, relcache};
+use crate::pg::owner;
 use crate::pg::libpq::Connection;
 use crate::pg::wait::Deadline;
 use crate::settings;
@@ -17,28 +17,43 @@ use crate::source::postgres::describe::{self, Generated, ReplicaIdentity, Select
 use crate::source::postgres::obstacle;
 use crate::source::postgres::quote::{quote_ident, quote_literal};
 use crate::worker::board;
-use pgrx::PgRelation;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 /// Creates a read-only table that follows a table of a source, or adopts an existing one.
-#[pg_extern(volatile, parallel_unsafe)]
+#[pg_extern(sql = r#"
+CREATE FUNCTION ods.create_synced_table(
+    target text,
+    server text,
+    source text,
+    consumer text,
+    tier text DEFAULT 'near-real-time',
+    max_staleness interval DEFAULT NULL,
+    columns text[] DEFAULT NULL,
+    key text[] DEFAULT NULL,
+    transform text DEFAULT NULL,
+    filter text DEFAULT NULL,
+    on_delete text DEFAULT 'delete'
+) RETURNS regclass
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
 #[expect(clippy::too_many_arguments, reason = "each is a named argument of the SQL function")]
 fn create_synced_table(
     target: &str,
     server: &str,
     source: &str,
     consumer: &str,
-    tier: default!(&str, "'near-real-time'"),
-    max_staleness: default!(Option<pgrx::datum::Interval>, "NULL"),
-    columns: default!(Option<Vec<String>>, "NULL"),
-    key: default!(Option<Vec<String>>, "NULL"),
-    transform: default!(Option<&str>, "NULL"),
-    filter: default!(Option<&str>, "NULL"),
-    on_delete: default!(&str, "'delete'"),
-) -> std::result::Result<PgRelation, ErrorReport> {
-    let relation = create(&Request {
+    tier: &str,
+    max_staleness: Option<pgrx::datum::Interval>,
+    columns: Option<Vec<String>>,
+    key: Option<Vec<String>>,
+    transform: Option<&str>,
+    filter: Option<&str>,
+    on_delete: &str,
+) -> std::result::Result<pg_sys::Oid, ErrorReport> {
+    Ok(create(&Request {
         target,
         server,
         source,
@@ -50,8 +65,7 @@ fn create_synced_table(
         transform,
         filter,
         on_delete,
-    })?;
-    Ok(relcache::open(relation))
+    })?)
 }
 
 /// What a caller asks for.

@@ -3,19 +3,33 @@
 use crate::error::{ErrorKind, OdsError};
 use pgrx::pg_sys::{self, panic::ErrorReport};
 
-/// Whether this server runs for pg_upgrade, when nothing of ours may run.
-pub fn is_binary_upgrade() -> bool {
-    // SAFETY: set once at server start.
-    unsafe { pg_sys::IsBinaryUpgrade }
+/// When the library is being loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// With the server, through `shared_preload_libraries`.
+    ServerStart,
+    /// By pg_upgrade, which wants functions to exist and nothing of ours to run.
+    BinaryUpgrade,
+    /// By a session, when it is too late for shared memory and the launcher.
+    Session,
 }
 
-/// Raises an error unless `shared_preload_libraries` is being processed: shared memory and the
-/// launcher can be asked for at no other time.
-pub fn require() {
-    // SAFETY: a plain variable of this process.
-    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
-        return;
+/// The occasion of the present load.
+pub fn occasion() -> Occasion {
+    // SAFETY: both are plain variables, set before any library is loaded.
+    unsafe {
+        if pg_sys::IsBinaryUpgrade {
+            Occasion::BinaryUpgrade
+        } else if pg_sys::process_shared_preload_libraries_in_progress {
+            Occasion::ServerStart
+        } else {
+            Occasion::Session
+        }
     }
+}
+
+/// Raises the error of a library that is loaded too late.
+pub fn refuse() {
     let error = OdsError::new(
         ErrorKind::NotRunning,
         "ods must be loaded through shared_preload_libraries",

@@ -165,9 +165,3 @@ pub struct Relatives {
 
 /// `pg_inherits`, whose oid is fixed in `catalog/pg_inherits.h`.
 const INHERITANCE: Oid = Oid::from_u32(2611);
-
-/// A relation as an SQL function returns it; raises if it is gone.
-pub fn open(relation: Oid) -> pgrx::PgRelation {
-    // SAFETY: relation_open raises for an unknown oid; the lock lasts to the end of the transaction.
-    unsafe { pgrx::PgRelation::with_lock(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE) }
-}

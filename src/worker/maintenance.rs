@@ -119,7 +119,7 @@ fn obey(entry: &MaintenanceEntry, catalog: &Catalog) -> Result<Verdict> {
             let most = settings::max_streams();
             Err(OdsError::new(
                 ErrorKind::Limit,
-                format!("{without_room} streams have no worker, ods.max_streams is {most}"),
+                format!("streams without a worker: {without_room}, ods.max_streams is {most}"),
             )
             .hint(format!(
                 "ALTER SYSTEM SET ods.max_streams = {}; -- then restart the server",
