@@ -81,6 +81,30 @@ use pg_sys::pqsignal as set_handler;
 #[cfg(feature = "pg18")]
 use pg_sys::pqsignal_be as set_handler;
 
+/// What a worker must not inherit from the file, the database or the role.
+const SAFE_SETTINGS: &[(&CStr, &CStr)] = &[
+    (c"search_path", c"pg_catalog, pg_temp"),
+    // Somebody may have made sessions read-only or serializable; the applier is neither.
+    (c"default_transaction_read_only", c"off"),
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_transaction_deferrable", c"off"),
+    // Timeouts are for sessions of people; a worker decides itself how long something may take.
+    (c"statement_timeout", c"0"),
+    (c"lock_timeout", c"0"),
+    (c"idle_in_transaction_session_timeout", c"0"),
+    (c"idle_session_timeout", c"0"),
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    (c"transaction_timeout", c"0"),
+    // A worker that starts workers of its own would take slots that somebody counts on.
+    (c"max_parallel_workers_per_gather", c"0"),
+    (c"max_parallel_maintenance_workers", c"0"),
+    // Values of a source are read as it wrote them.
+    (c"DateStyle", c"ISO, YMD"),
+    (c"IntervalStyle", c"postgres"),
+    (c"array_nulls", c"on"),
+    (c"xmloption", c"content"),
+];
+
 /// Makes a fresh worker process fit for work: signals, connection, name, safe settings.
 ///
 /// With `die` as handler of SIGTERM any wait of Postgres ends at once; handlers are in place before
@@ -100,19 +124,8 @@ pub fn prepare_worker(database: Option<pg_sys::Oid>, name: &str) {
         );
     }
     report_name(name);
-    guc::override_for_process(c"search_path", c"pg_catalog, pg_temp");
-    // Timeouts are for sessions of people; a worker decides itself how long something may take.
-    for timeout in [
-        c"statement_timeout",
-        c"lock_timeout",
-        c"idle_in_transaction_session_timeout",
-        c"idle_session_timeout",
-    ] {
-        guc::override_for_process(timeout, c"0");
-    }
-    // A worker that starts workers of its own would take slots that somebody counts on.
-    for parallel in [c"max_parallel_workers_per_gather", c"max_parallel_maintenance_workers"] {
-        guc::override_for_process(parallel, c"0");
+    for (setting, value) in SAFE_SETTINGS {
+        guc::override_for_process(setting, value);
     }
     interrupt::reload_config_if_asked();
     report_idle();

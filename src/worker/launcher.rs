@@ -105,6 +105,7 @@ impl Launcher {
             match *order {
                 Order::Terminate(pid) => bgworker::terminate(pid),
                 Order::StartMaintenance { index, database } => {
+                    self.absent.remove(&database);
                     let name = format!("{MAINTENANCE} {}", database.to_u32());
                     if start(MAINTENANCE, &name, "ods_maintenance_main", index).is_err() {
                         self.no_slot_for_maintenance(index);

@@ -13,7 +13,7 @@ mod stream;
 mod text;
 mod wait;
 
-pub use database::{DatabaseState, DatabaseView, MaintenanceEntry};
+pub use database::{DatabaseState, DatabaseView, Entry as DatabaseEntry, MaintenanceEntry};
 pub use hold::{Hold, hold_database, release_abandoned};
 pub use stream::{Entry as Stream, StreamEntry, StreamState, StreamView, snapshot, want};
 pub use wait::{Wait, wait_for_flush};

@@ -98,6 +98,12 @@ impl Entry {
         since: 0,
     };
 
+    /// The entry of a stream that is to be started.
+    pub fn wanted(database: Oid, stream_id: i32, now: i64) -> Self {
+        let state = StreamState::Starting;
+        Self { database, stream_id, wanted: true, state, since: now, ..Self::FREE }
+    }
+
     /// Whether this is the entry of that stream.
     pub fn is(&self, database: Oid, stream_id: i32) -> bool {
         self.database == database && self.stream_id == stream_id && database != InvalidOid
@@ -130,10 +136,10 @@ impl Entry {
             self.process.left();
         }
         if !self.state.outlives_worker() {
+            // A worker that gives up says why it waits; one that is ended from outside can't.
             if self.state != StreamState::Waiting {
-                self.since = now;
+                self.say(StreamState::Waiting, "its worker ended, the server log says why", now);
             }
-            self.state = StreamState::Waiting;
         }
     }
 }
@@ -235,8 +241,7 @@ pub fn want(database: Oid, stream_ids: &[i32]) -> Result<usize> {
                 without_room += 1;
                 continue;
             };
-            *stream = Entry { database, stream_id, wanted: true, ..Entry::FREE };
-            stream.say(StreamState::Starting, "", now);
+            *stream = Entry::wanted(database, stream_id, now);
             // Nobody finds the entry before the lock is released, so nobody sees old counters.
             if let Some(slot) = board.slot(index) {
                 slot.counters.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
