@@ -185,3 +185,144 @@ pub fn check_adoptable(relation: Oid) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use super::*;
+    use crate::fence::Fence;
+    use pgrx::{PgTryBuilder, Spi, pg_test};
+    use std::panic::AssertUnwindSafe;
+
+    fn run(sql: &str) {
+        Spi::run(sql).expect("SPI works");
+    }
+
+    fn oid(name: &str) -> Oid {
+        Spi::get_one::<Oid>(&format!("SELECT '{name}'::regclass::oid"))
+            .expect("SPI works")
+            .expect("the table exists")
+    }
+
+    /// Runs `sql` and returns what it was refused for. The transaction is good for nothing after
+    /// an error but for what needs no subtransaction: looking at process-local state.
+    fn refusal(sql: &str) -> Option<String> {
+        PgTryBuilder::new(AssertUnwindSafe(|| {
+            run(sql);
+            None
+        }))
+        .catch_others(|caught| Some(OdsError::from(caught).message))
+        .execute()
+    }
+
+    /// Makes `names` synced tables, and this database the one they were made for.
+    fn make_synced(names: &[&str]) {
+        fence::record().expect("the identity can be recorded");
+        run("INSERT INTO ods.stream (server_name, stream_name) VALUES ('crm', 'slot')");
+        for name in names {
+            run(&format!(
+                "INSERT INTO ods.synced_table (relation, stream_id, source_schema, source_table, \
+                 source_oid, on_delete, consumer, tier) SELECT '{name}', stream_id, 'public', \
+                 'origin', 1, 'delete', 'test', 'batch' FROM ods.stream"
+            ));
+        }
+    }
+
+    #[pg_test]
+    fn the_applier_writes_its_table() {
+        run("CREATE TABLE a (id int PRIMARY KEY)");
+        make_synced(&["a"]);
+        let writing = Writing::allow(oid("a"));
+        run("INSERT INTO a VALUES (1); UPDATE a SET id = 2; DELETE FROM a; TRUNCATE a");
+        run("COPY a FROM PROGRAM 'echo 1'");
+        drop(writing);
+        let refused = refusal("DELETE FROM a");
+        assert_eq!(refused.as_deref(), Some("cannot write to synced table \"a\""));
+    }
+
+    #[pg_test]
+    fn a_pass_opens_partitions() {
+        run("CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id); \
+             CREATE TABLE leaf PARTITION OF a FOR VALUES FROM (0) TO (9)");
+        make_synced(&["a"]);
+        let writing = Writing::allow(oid("a"));
+        run("INSERT INTO a VALUES (1); INSERT INTO leaf VALUES (2); TRUNCATE leaf");
+        drop(writing);
+        assert!(is_synced(oid("leaf")));
+        assert!(refusal("INSERT INTO leaf VALUES (3)").is_some());
+    }
+
+    #[pg_test(error = "cannot write to synced table \"b\"")]
+    fn a_pass_opens_no_other_table() {
+        run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)");
+        make_synced(&["a", "b"]);
+        let _writing = Writing::allow(oid("a"));
+        run("DELETE FROM b");
+    }
+
+    #[pg_test(error = "cannot write to synced table \"b\"")]
+    fn a_trigger_of_the_table_gets_no_pass() {
+        run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); \
+             CREATE FUNCTION forward() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN INSERT INTO b VALUES (NEW.id); RETURN NEW; END'; \
+             CREATE TRIGGER forward AFTER INSERT ON a FOR EACH ROW EXECUTE FUNCTION forward()");
+        make_synced(&["a", "b"]);
+        let _writing = Writing::allow(oid("a"));
+        run("INSERT INTO a VALUES (1)");
+    }
+
+    #[pg_test]
+    fn passes_nest() {
+        run("CREATE TABLE a (id int PRIMARY KEY)");
+        make_synced(&["a"]);
+        let outer = Writing::allow(oid("a"));
+        drop(Writing::allow(oid("a")));
+        run("INSERT INTO a VALUES (1)");
+        drop(outer);
+        assert!(refusal("INSERT INTO a VALUES (2)").is_some());
+    }
+
+    #[pg_test]
+    fn a_pass_ends_with_the_error_that_unwinds_it() {
+        run("CREATE TABLE a (id int PRIMARY KEY)");
+        make_synced(&["a"]);
+        let relation = oid("a");
+        let error = PgTryBuilder::new(AssertUnwindSafe(|| {
+            let _writing = Writing::allow(relation);
+            run("INSERT INTO a VALUES (1), (1)");
+            None
+        }))
+        .catch_others(|caught| Some(OdsError::from(caught)))
+        .execute();
+        assert!(error.is_some());
+        assert!(!is_writing(relation));
+    }
+
+    #[pg_test]
+    fn refuses_to_adopt_what_others_write() {
+        run("CREATE TABLE plain (id int PRIMARY KEY); CREATE TABLE child () INHERITS (plain); \
+             CREATE TABLE root (id int PRIMARY KEY) PARTITION BY RANGE (id); \
+             CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (9); \
+             CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY); \
+             CREATE TABLE good (id int PRIMARY KEY)");
+        for refused in ["plain", "child", "leaf", "unlogged"] {
+            let error = check_adoptable(oid(refused)).expect_err(refused);
+            assert!(error.hint.is_some_and(|hint| hint.starts_with("ALTER TABLE ")), "{refused}");
+        }
+        for accepted in ["root", "good"] {
+            check_adoptable(oid(accepted)).expect(accepted);
+        }
+    }
+
+    #[pg_test]
+    fn identity_is_recorded_once() {
+        assert_eq!(fence::status(), Fence::NoIdentity);
+        fence::record().expect("the identity can be recorded");
+        assert_eq!(fence::status(), Fence::Ours);
+        assert_eq!(fence::catalog_version(), Some(fence::CATALOG_VERSION));
+        run("UPDATE ods.identity SET database_oid = 1");
+        fence::record().expect("the identity can be recorded");
+        assert!(matches!(fence::status(), Fence::Foreign { .. }));
+        assert!(matches!(fence::confirm(), Ok(Fence::Foreign { .. })));
+    }
+}

@@ -85,3 +85,15 @@ pub extern "C-unwind" fn _PG_init() {
         pg::preload::Occasion::Session => pg::preload::refuse(),
     }
 }
+
+/// What pgrx's test framework asks for.
+#[cfg(test)]
+pub mod pg_test {
+    /// Called once, before the first test.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// Lines of postgresql.conf.
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'ods'"]
+    }
+}

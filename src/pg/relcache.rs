@@ -108,8 +108,11 @@ pub fn table_of_key_index(index: Oid) -> Option<Oid> {
         if opened.is_null() {
             return None;
         }
-        let keys =
-            [pg_sys::RelationGetPrimaryKeyIndex(opened), pg_sys::RelationGetReplicaIndex(opened)];
+        #[cfg(not(feature = "pg18"))]
+        let primary = pg_sys::RelationGetPrimaryKeyIndex(opened);
+        #[cfg(feature = "pg18")]
+        let primary = pg_sys::RelationGetPrimaryKeyIndex(opened, true);
+        let keys = [primary, pg_sys::RelationGetReplicaIndex(opened)];
         pg_sys::relation_close(opened, pg_sys::NoLock as _);
         keys.contains(&index).then_some(table)
     }
