@@ -4,6 +4,9 @@
 //! their origins; delete the gone rows that were not born, the origins of moved rows, and the
 //! orphans; then insert what was born or moved, and update what is here. That order lets keys be
 //! exchanged.
+//!
+//! This trusts the stream to know every local row. Where the table may hold others, as before a
+//! load is done, all gone keys are to be deleted, and rows that are put down may meet one.
 
 use super::cells::Cells;
 use super::{Entry, Local, Row, Source, TableBatch};

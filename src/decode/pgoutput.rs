@@ -144,7 +144,7 @@ pub enum Message<'a> {
     /// Relations were emptied.
     Truncate(Truncate),
     /// A message written by `pg_logical_emit_message`.
-    Message {
+    Logical {
         /// Whether it belongs to a transaction, or was sent when written.
         transactional: bool,
         /// Where it lies.
@@ -340,7 +340,7 @@ fn body<'a>(tag: u8, reader: &mut Reader<'a>) -> Result<Message<'a>, DecodeError
             let prefix = reader.until_nul("logical message prefix")?;
             let length = reader.length("logical message content")?;
             let content = reader.take(length, "logical message content")?;
-            Message::Message { transactional, lsn, prefix, content }
+            Message::Logical { transactional, lsn, prefix, content }
         }
         b'S' => Message::StreamStart {
             xid: reader.u32("stream start")?,

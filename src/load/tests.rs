@@ -225,8 +225,8 @@ proptest! {
             match step {
                 Step::Commit(acts) => source.commit(acts),
                 Step::Show(which) => {
-                    let hidden = source.log.iter_mut().filter(|logged| !logged.visible);
-                    if let Some(logged) = hidden.skip(*which).next() {
+                    let mut hidden = source.log.iter_mut().filter(|logged| !logged.visible);
+                    if let Some(logged) = hidden.nth(*which) {
                         logged.visible = true;
                     }
                 }

@@ -53,8 +53,11 @@ fn after(events: &[Event]) -> TableBatch {
     batch
 }
 
-/// Key, origin and values of each net row, in order of first mention; then the orphans.
-fn net(batch: &TableBatch) -> (Vec<(u8, Stood, Option<(Is, Is)>)>, Vec<u8>) {
+/// Key, origin, and the values that are no key.
+type Net = (u8, Stood, Option<(Is, Is)>);
+
+/// The net rows in order of first mention, and the orphans.
+fn net(batch: &TableBatch) -> (Vec<Net>, Vec<u8>) {
     let number = |key: Key| match key {
         [Is::Text(first), Is::Text(1)] => first,
         other => panic!("{other:?}"),
@@ -81,7 +84,7 @@ fn net(batch: &TableBatch) -> (Vec<(u8, Stood, Option<(Is, Is)>)>, Vec<u8>) {
 }
 
 #[track_caller]
-fn check(events: &[Event], rows: &[(u8, Stood, Option<(Is, Is)>)], orphans: &[u8]) {
+fn check(events: &[Event], rows: &[Net], orphans: &[u8]) {
     let (net_rows, net_orphans) = net(&after(events));
     assert_eq!(net_rows, rows);
     assert_eq!(net_orphans, orphans);

@@ -124,7 +124,7 @@ fn samples() -> Vec<(Vec<u8>, Message<'static>)> {
         ),
         (
             Wire::tag(b'M').u8(1).u64(8).text("ods").u32(2).bytes(b"hi"),
-            Message::Message { transactional: true, lsn: Lsn(8), prefix: b"ods", content: b"hi" },
+            Message::Logical { transactional: true, lsn: Lsn(8), prefix: b"ods", content: b"hi" },
         ),
         (Wire::tag(b'S').u32(7).u8(1), Message::StreamStart { xid: 7, first: true }),
         (Wire::tag(b'E'), Message::StreamStop),
