@@ -32,7 +32,7 @@ pub fn check_up(
     let mut control = match connect_control(&access, deadline) {
         Ok(control) => control,
         Err(error) => {
-            checks.push(failed("reachable", error, &reach_fix(&access)));
+            checks.push(unreachable(&access, "reachable", error));
             return with_local(checks, None);
         }
     };
@@ -40,7 +40,7 @@ pub fn check_up(
     let facts = match preflight::ask(&mut control, access.stream.publication.as_deref(), deadline) {
         Ok(facts) => facts,
         Err(error) => {
-            checks.push(failed("answers", error, &reach_fix(&access)));
+            checks.push(unreachable(&access, "answers", error));
             return with_local(checks, None);
         }
     };
@@ -49,7 +49,7 @@ pub fn check_up(
     if !names.is_empty() {
         match table_checks(&name, &mut control, &names, &facts, deadline) {
             Ok(found) => checks.extend(found),
-            Err(error) => checks.push(failed("tables", error, &reach_fix(&access))),
+            Err(error) => checks.push(unreachable(&access, "tables", error)),
         }
     }
     // The session is of no more use, and what follows may take its time.
@@ -62,20 +62,54 @@ fn with_local(mut checks: Vec<Check>, source_encoding: Option<&str>) -> Result<V
     Ok(checks)
 }
 
-/// An error as a line; its own hint is the fix where it has one.
-fn failed(name: &str, error: OdsError, fix: &str) -> Check {
+/// An error as a line.
+fn failed(name: &str, error: OdsError, fix: impl Into<String>) -> Check {
+    // A right that is missing comes with the statement that gives it.
+    let fix = match (error.kind, error.hint) {
+        (ErrorKind::Forbidden | ErrorKind::NotFound, Some(hint)) => hint,
+        _ => fix.into(),
+    };
     let detail = match error.detail {
         Some(detail) => format!("{} ({detail})", error.message),
         None => error.message,
     };
-    Check::failed(name, detail, error.hint.unwrap_or_else(|| fix.to_owned()))
+    Check::failed(name, detail, fix)
 }
 
-fn reach_fix(access: &ServerAccess) -> String {
-    format!(
-        "ALTER SERVER {} OPTIONS (SET host '…', SET port '…');  -- or ALTER USER MAPPING, or pg_hba.conf of the source",
-        quote_ident(&access.server.name)
-    )
+fn unreachable(access: &ServerAccess, name: &str, error: OdsError) -> Check {
+    let fix = reach_fix(
+        &access.server.name,
+        access.source_user(),
+        access.source_database(),
+        &error.message,
+    );
+    failed(name, error, fix)
+}
+
+/// The likeliest mend of a connection that failed. A source that speaks another language than
+/// English gets the general one.
+fn reach_fix(server: &str, user: Option<&str>, database: Option<&str>, message: &str) -> String {
+    let server = quote_ident(server);
+    let set = |option: &str| format!("ALTER SERVER {server} OPTIONS (SET {option} '…');  -- here");
+    if message.contains("password authentication failed")
+        || message.contains("no password supplied")
+    {
+        return format!(
+            "ALTER USER MAPPING FOR … SERVER {server} OPTIONS (SET password '…');  -- here"
+        );
+    }
+    if message.contains("no pg_hba.conf entry") {
+        let word = |text: Option<&str>| text.map_or_else(|| "all".to_owned(), quote_ident);
+        return format!(
+            "-- add to pg_hba.conf of the source, then SELECT pg_reload_conf():  host {} {} samenet scram-sha-256",
+            word(database),
+            word(user)
+        );
+    }
+    if message.contains("database \"") && message.contains("does not exist") {
+        return set("dbname");
+    }
+    format!("ALTER SERVER {server} OPTIONS (SET host '…', SET port '…');  -- here")
 }
 
 /// Only a connection of the kind that streams proves that pg_hba.conf lets one in.
@@ -83,7 +117,7 @@ fn replication_connection(access: &ServerAccess, facts: &Facts, deadline: Deadli
     const NAME: &str = "replication connection";
     match connect_replication(access, deadline) {
         Ok(_) => Check::ok(NAME, "connected"),
-        Err(error) => failed(NAME, error, &preflight::replication_fix(facts)),
+        Err(error) => failed(NAME, error, preflight::replication_fix(facts)),
     }
 }
 
@@ -203,4 +237,20 @@ fn publishing(
         ),
     };
     Some(Check::failed(NAME, detail, fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_connection_names_its_likeliest_mend() {
+        let fix = |message| reach_fix("crm", Some("repl"), None, message);
+        assert!(
+            fix("FATAL:  password authentication failed for user \"x\"").contains("SET password")
+        );
+        assert!(fix("FATAL:  no pg_hba.conf entry for host").contains("host all \"repl\" samenet"));
+        assert!(fix("FATAL:  database \"x\" does not exist").contains("SET dbname"));
+        assert!(fix("Connection refused").contains("SET host"));
+    }
 }

@@ -159,7 +159,12 @@ impl ServerAccess {
     }
 
     fn at_server(&self, error: PqError) -> OdsError {
-        OdsError::from(error).context(format_args!("server \"{}\"", self.server.name))
+        let mut error =
+            OdsError::from(error).context(format_args!("server \"{}\"", self.server.name));
+        error.hint.get_or_insert_with(|| {
+            format!("SELECT * FROM ods.check_server({});", quote_literal(&self.server.name))
+        });
+        error
     }
 }
 

@@ -86,13 +86,15 @@ struct LocalFacts {
     encoding: String,
     /// Whether text in the source's encoding can be converted to ours.
     converts: bool,
-    preload_libraries: String,
-    is_preloaded: bool,
+    /// None where the caller may not see it.
+    preload_libraries: Option<String>,
+    has_launcher: bool,
     max_workers: i64,
-    used_workers: i64,
+    /// None where the caller may not see it.
+    used_workers: Option<i64>,
 }
 
-/// Processes that do not take one of max_worker_processes.
+/// Counted are processes that take one of max_worker_processes.
 const LOCAL_FACTS: &str = "
 SELECT pg_catalog.getdatabaseencoding()::pg_catalog.text,
     EXISTS (SELECT FROM pg_catalog.pg_conversion c
@@ -103,9 +105,10 @@ SELECT pg_catalog.getdatabaseencoding()::pg_catalog.text,
     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
      WHERE backend_type NOT IN ('client backend', 'autovacuum launcher', 'autovacuum worker', 'walsender',
          'checkpointer', 'background writer', 'walwriter', 'archiver', 'startup', 'walreceiver',
-         'walsummarizer', 'slotsync worker', 'io worker')),
+         'walsummarizer', 'slotsync worker', 'io worker')
+     HAVING pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')),
     EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE backend_type = 'ods launcher'),
-    coalesce(pg_catalog.current_setting('shared_preload_libraries', true), '')";
+    (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'shared_preload_libraries')";
 
 /// Checks of this server for a source in `source_encoding`, none where the source was not reached.
 pub fn checks(source_encoding: Option<&str>) -> Result<Vec<Check>> {
@@ -116,14 +119,14 @@ pub fn checks(source_encoding: Option<&str>) -> Result<Vec<Check>> {
             encoding: row.get::<String>(1)?.unwrap_or_default(),
             converts: row.get::<bool>(2)?.unwrap_or(false),
             max_workers: row.get::<i64>(3)?.unwrap_or(0),
-            used_workers: row.get::<i64>(4)?.unwrap_or(0),
-            is_preloaded: row.get::<bool>(5)?.unwrap_or(false),
-            preload_libraries: row.get::<String>(6)?.unwrap_or_default(),
+            used_workers: row.get::<i64>(4)?,
+            has_launcher: row.get::<bool>(5)?.unwrap_or(false),
+            preload_libraries: row.get::<String>(6)?,
         })
     })
     .map_err(query_failed)?;
     let encoding = source_encoding.map(|source| judge_encoding(source, &facts));
-    Ok(encoding.into_iter().chain([judge_preload(&facts), judge_workers(&facts)]).collect())
+    Ok([encoding, judge_preload(&facts), judge_workers(&facts)].into_iter().flatten().collect())
 }
 
 fn judge_encoding(source: &str, facts: &LocalFacts) -> Check {
@@ -151,23 +154,24 @@ fn judge_encoding(source: &str, facts: &LocalFacts) -> Check {
     )
 }
 
-fn judge_preload(facts: &LocalFacts) -> Check {
+fn judge_preload(facts: &LocalFacts) -> Option<Check> {
     const NAME: &str = "shared_preload_libraries";
-    let libraries: Vec<&str> =
-        facts.preload_libraries.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    if facts.is_preloaded || libraries.contains(&"ods") {
-        return Check::ok(NAME, "ods is preloaded here");
+    let list = facts.preload_libraries.as_deref();
+    let libraries: Option<Vec<&str>> =
+        list.map(|list| list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect());
+    if facts.has_launcher || libraries.as_ref().is_some_and(|names| names.contains(&"ods")) {
+        return Some(Check::ok(NAME, "ods is preloaded here"));
     }
-    let list: String =
-        libraries.iter().chain(&["ods"]).map(|name| format!("{}, ", quote_library(name))).collect();
-    Check::failed(
+    let mut names: Vec<String> = libraries?.into_iter().map(quote_library).collect();
+    names.push(quote_library("ods"));
+    Some(Check::failed(
         NAME,
         "ods is not preloaded here, so that no worker runs",
         format!(
             "ALTER SYSTEM SET shared_preload_libraries = {};  -- here, then restart this server",
-            list.trim_end_matches(", ")
+            names.join(", ")
         ),
-    )
+    ))
 }
 
 fn quote_library(name: &str) -> String {
@@ -177,21 +181,21 @@ fn quote_library(name: &str) -> String {
 /// Workers that a first stream needs: the database's maintenance worker and the stream.
 const WORKERS_WANTED: i64 = 2;
 
-fn judge_workers(facts: &LocalFacts) -> Check {
+fn judge_workers(facts: &LocalFacts) -> Option<Check> {
     const NAME: &str = "max_worker_processes";
-    let free = (facts.max_workers - facts.used_workers).max(0);
+    let free = (facts.max_workers - facts.used_workers?).max(0);
     let detail = format!("{free} of {} free here", facts.max_workers);
     if free >= WORKERS_WANTED {
-        return Check::ok(NAME, detail);
+        return Some(Check::ok(NAME, detail));
     }
-    Check::warning(
+    Some(Check::warning(
         NAME,
         format!("{detail}; a stream that is yet to start needs up to {WORKERS_WANTED}"),
         format!(
             "ALTER SYSTEM SET max_worker_processes = {};  -- here, then restart this server",
             facts.max_workers + 8
         ),
-    )
+    ))
 }
 
 #[cfg(test)]
@@ -203,10 +207,10 @@ mod tests {
         LocalFacts {
             encoding: "UTF8".to_owned(),
             converts: false,
-            preload_libraries: "pg_stat_statements, ods".to_owned(),
-            is_preloaded: false,
+            preload_libraries: Some("pg_stat_statements, ods".to_owned()),
+            has_launcher: false,
             max_workers: 8,
-            used_workers: 2,
+            used_workers: Some(2),
         }
     }
 
@@ -223,26 +227,32 @@ mod tests {
     #[test]
     fn preloading_keeps_what_is_there() {
         let mut f = facts();
-        assert_eq!(judge_preload(&f).status, Status::Ok);
-        f.preload_libraries = "a, \"B\"".to_owned();
+        let status = |f: &LocalFacts| judge_preload(f).map(|check| check.status);
+        assert_eq!(status(&f), Some(Status::Ok));
+        f.preload_libraries = Some("a, \"B\"".to_owned());
         assert_eq!(
-            judge_preload(&f).fix.as_deref(),
+            judge_preload(&f).and_then(|check| check.fix).as_deref(),
             Some(
                 "ALTER SYSTEM SET shared_preload_libraries = 'a', 'B', 'ods';  -- here, then restart this server"
             )
         );
-        f.is_preloaded = true;
-        assert_eq!(judge_preload(&f).status, Status::Ok);
+        f.preload_libraries = None;
+        assert_eq!(status(&f), None);
+        f.has_launcher = true;
+        assert_eq!(status(&f), Some(Status::Ok));
     }
 
     #[test]
     fn room_for_workers_is_counted() {
         let mut f = facts();
-        assert_eq!(judge_workers(&f).status, Status::Ok);
-        f.used_workers = 7;
-        assert_eq!(judge_workers(&f).status, Status::Warning);
-        f.used_workers = 12;
-        assert!(judge_workers(&f).detail.starts_with("0 of 8"));
+        let check = |f: &LocalFacts| judge_workers(f).map(|check| (check.status, check.detail));
+        assert_eq!(check(&f), Some((Status::Ok, "6 of 8 free here".to_owned())));
+        f.used_workers = Some(7);
+        assert_eq!(check(&f).map(|(status, _)| status), Some(Status::Warning));
+        f.used_workers = Some(12);
+        assert!(check(&f).is_some_and(|(_, detail)| detail.starts_with("0 of 8")));
+        f.used_workers = None;
+        assert_eq!(check(&f), None);
     }
 
     #[test]
