@@ -9,6 +9,7 @@ mod launcher;
 mod maintenance;
 mod schedule;
 mod stream;
+pub mod warnings;
 
 use crate::pg::bgworker::Worker;
 use std::time::Duration;
