@@ -2,12 +2,12 @@
 
 use super::board::{self, Board, DatabaseState, StreamState};
 use super::schedule::{self, Order};
+use super::warnings::Warnings;
 use super::{LAUNCHER, MAINTENANCE, STREAM};
 use crate::error::{ErrorKind, OdsError};
 use crate::pg::bgworker::{self, NoFreeSlot, Worker};
 use crate::pg::shmem::Region;
 use crate::pg::{clock, database, guc, latch, xact};
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -17,9 +17,6 @@ const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 
 /// The pause after an error of the launcher's own.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
-
-/// How often the log repeats that worker slots have run out.
-const WARN_EVERY: Duration = Duration::from_secs(600);
 
 /// Main function of the launcher.
 #[pg_guard]
@@ -33,7 +30,7 @@ pub extern "C-unwind" fn ods_launcher_main(_argument: pg_sys::Datum) {
     let mut launcher = Launcher::new(board);
     loop {
         let pause = xact::catch(|| launcher.pass()).unwrap_or_else(|error| {
-            pgrx::warning!("ods launcher: {error}");
+            launcher.warnings.tell(error.context(LAUNCHER));
             AFTER_ERROR
         });
         latch::wait(Some(pause));
@@ -47,7 +44,7 @@ struct Launcher {
     /// Those of them that are known to lack the extension.
     absent: HashSet<pg_sys::Oid>,
     looked_around: Option<Instant>,
-    warned: Option<Instant>,
+    warnings: Warnings,
 }
 
 impl Launcher {
@@ -57,7 +54,7 @@ impl Launcher {
             databases: Vec::new(),
             absent: HashSet::new(),
             looked_around: None,
-            warned: None,
+            warnings: Warnings::default(),
         }
     }
 
@@ -70,7 +67,10 @@ impl Launcher {
         let is_due =
             self.board.read(|header, streams| schedule::is_anything_due(header, streams, now));
         if is_asked || is_time || is_due {
-            self.databases = database::connectable()?;
+            // A request that could not be met stands.
+            self.databases = database::connectable().inspect_err(|_| {
+                self.board.write(|header, _| header.look_around |= is_asked);
+            })?;
         }
         if is_asked || is_time {
             self.look_around();
@@ -144,17 +144,13 @@ impl Launcher {
     }
 
     fn warn_no_slot(&mut self) {
-        if self.warned.is_some_and(|at| at.elapsed() < WARN_EVERY) {
-            return;
-        }
-        self.warned = Some(Instant::now());
         let most = guc::max_worker_processes();
         let error = OdsError::new(ErrorKind::Limit, format!("workers of ods wait: {}", no_slot()))
             .hint(format!(
                 "ALTER SYSTEM SET max_worker_processes = {}; -- then restart the server",
                 most.saturating_add(8)
             ));
-        ErrorReport::from(error).report(PgLogLevel::WARNING);
+        self.warnings.tell(error);
     }
 }
 

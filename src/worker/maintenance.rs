@@ -1,20 +1,17 @@
 //! The maintenance worker of a database: tells the board which streams the catalog wants.
 
 use super::board::{self, DatabaseState, MaintenanceEntry};
+use super::warnings::Warnings;
 use super::{CATALOG_VERSION, MAINTENANCE};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::{bgworker, latch, xact};
 use crate::settings;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use std::time::{Duration, Instant};
 
 /// A restore writes the catalog without a word to us.
 const READ_AGAIN: Duration = Duration::from_secs(30);
-
-/// How often the log repeats the same trouble.
-const WARN_EVERY: Duration = Duration::from_secs(600);
 
 /// What the catalog of a database says.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +39,7 @@ pub extern "C-unwind" fn ods_maintenance_main(index: pg_sys::Datum) {
             Ok(Verdict::Stay) => {}
             Err(error) => {
                 entry.say(DatabaseState::Waiting, &error.message);
-                warnings.tell(error);
+                warnings.tell(error.context(MAINTENANCE));
             }
         }
         let read = Instant::now();
@@ -125,23 +122,6 @@ fn obey(entry: &MaintenanceEntry, catalog: &Catalog) -> Result<Verdict> {
                 "ALTER SYSTEM SET ods.max_streams = {}; -- then restart the server",
                 most * 2
             )))
-        }
-    }
-}
-
-/// Log lines of this worker, each kind of trouble once in a while.
-#[derive(Default)]
-struct Warnings {
-    last: Option<(ErrorKind, Instant)>,
-}
-
-impl Warnings {
-    fn tell(&mut self, error: OdsError) {
-        let is_known =
-            self.last.is_some_and(|(kind, at)| kind == error.kind && at.elapsed() < WARN_EVERY);
-        if !is_known {
-            self.last = Some((error.kind, Instant::now()));
-            ErrorReport::from(error.context(MAINTENANCE)).report(PgLogLevel::WARNING);
         }
     }
 }
