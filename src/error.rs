@@ -187,10 +187,12 @@ impl std::error::Error for OdsError {}
 
 impl From<OdsError> for ErrorReport {
     fn from(error: OdsError) -> Self {
-        let mut report = Self::new(error.kind.sqlstate(), error.message, "ods")
-            .set_hint(error.hint.unwrap_or_default());
+        let mut report = Self::new(error.kind.sqlstate(), error.message, "ods");
         if let Some(detail) = error.detail {
             report = report.set_detail(detail);
+        }
+        if let Some(hint) = error.hint {
+            report = report.set_hint(hint);
         }
         report
     }

@@ -4,7 +4,10 @@
 //! commit will hold, *apply* writes it together with the stream's position, and only then is the
 //! source told. Everything else serves that line.
 
+mod api;
 mod error;
+mod fence;
+mod guard;
 mod pg;
 mod settings;
 mod worker;
@@ -12,6 +15,17 @@ mod worker;
 pgrx::pg_module_magic!();
 
 pgrx::extension_sql_file!("../sql/catalog.sql", name = "catalog", bootstrap);
+pgrx::extension_sql_file!(
+    "../sql/guard.sql",
+    name = "guard",
+    requires = [api::guard::synced_table_changed]
+);
+pgrx::extension_sql_file!("../sql/drop.sql", name = "drop", requires = ["catalog"]);
+pgrx::extension_sql_file!(
+    "../sql/fence.sql",
+    name = "fence",
+    requires = [api::fence::adopt_database, api::fence::fence_reason]
+);
 pgrx::extension_sql_file!(
     "../sql/board.sql",
     name = "board",
@@ -29,9 +43,22 @@ pub extern "C-unwind" fn _PG_init() {
     match pg::preload::occasion() {
         pg::preload::Occasion::ServerStart => {
             settings::define();
+            guard::install();
             worker::install();
         }
         pg::preload::Occasion::BinaryUpgrade => {}
         pg::preload::Occasion::Session => pg::preload::refuse(),
+    }
+}
+
+/// What pgrx's test framework asks for.
+#[cfg(test)]
+pub mod pg_test {
+    /// Called once, before the first test.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// Lines of postgresql.conf.
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'ods'"]
     }
 }

@@ -1,0 +1,170 @@
+//! What the relation cache knows, and being told when it changes.
+
+use super::string;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::{PgList, PgRelation};
+use std::ffi::CString;
+use std::sync::OnceLock;
+
+// Not in pgrx's bindings, so to be called inside of pg_guard_ffi_boundary.
+unsafe extern "C-unwind" {
+    /// `catalog/partition.h`, the same on 15 to 18.
+    fn get_partition_ancestors(relid: Oid) -> *mut pg_sys::List;
+}
+
+static LISTENER: OnceLock<fn(Oid)> = OnceLock::new();
+
+/// Calls `listener` with each relation whose cache entry becomes invalid, and with
+/// [`Oid::INVALID`] when all of them do. To be called once, while the library loads.
+pub fn on_invalidation(listener: fn(Oid)) {
+    if LISTENER.set(listener).is_ok() {
+        // SAFETY: called once, before any backend exists, so the fixed table has room for it and
+        // every backend inherits it.
+        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(invalidated), Datum::null()) };
+    }
+}
+
+/// The listener touches plain memory of the process only: the callback may run wherever a lock is
+/// taken, and must neither raise nor read a catalog.
+unsafe extern "C-unwind" fn invalidated(_argument: Datum, relation: Oid) {
+    if let Some(listener) = LISTENER.get() {
+        listener(relation);
+    }
+}
+
+/// Tells every session, once this transaction commits, that what it cached of `relation` is old.
+pub fn invalidate(relation: Oid) {
+    // SAFETY: raises, without harm, when the relation doesn't exist.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
+}
+
+/// The kind of `relation` as in `pg_class.relkind`, or `None` if there is no such relation.
+pub fn kind(relation: Oid) -> Option<char> {
+    // SAFETY: a syscache look-up that answers 0 for an unknown relation.
+    let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
+    (kind != 0).then_some(char::from(kind))
+}
+
+/// Whether rows of `relation` survive a crash, that is, whether it is neither unlogged nor temporary.
+pub fn is_permanent(relation: Oid) -> bool {
+    // SAFETY: a syscache look-up; the caller holds a lock on the relation or has just seen it.
+    unsafe { pg_sys::get_rel_persistence(relation) as u8 == pg_sys::RELPERSISTENCE_PERMANENT }
+}
+
+/// The partitioned tables above `relation`, the nearest first; empty if it is not a partition.
+pub fn ancestors(relation: Oid) -> Vec<Oid> {
+    // SAFETY: syscache and pg_inherits look-ups, asked only of relations that are partitions.
+    unsafe {
+        if !pg_sys::get_rel_relispartition(relation) {
+            return Vec::new();
+        }
+        let found = pg_guard_ffi_boundary(|| get_partition_ancestors(relation));
+        PgList::<Oid>::from_pg(found).iter_oid().collect()
+    }
+}
+
+/// The bare name of `relation`, or its number where it has none any more.
+pub fn name(relation: Oid) -> String {
+    // SAFETY: a syscache look-up that answers null for an unknown relation.
+    let name = unsafe { pg_sys::get_rel_name(relation) };
+    if name.is_null() {
+        return relation.to_u32().to_string();
+    }
+    // SAFETY: a palloc'd string, not null.
+    unsafe { string(name) }
+}
+
+/// The name of `relation` as `regclass` prints it: quoted where needed, with its schema where the
+/// search path doesn't lead to it.
+pub fn qualified_name(relation: Oid) -> String {
+    // SAFETY: syscache look-ups; RelationIsVisible is asked only of a relation that exists.
+    unsafe {
+        let name = pg_sys::get_rel_name(relation);
+        if name.is_null() {
+            return relation.to_u32().to_string();
+        }
+        let schema = if pg_sys::RelationIsVisible(relation) {
+            std::ptr::null_mut()
+        } else {
+            pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation))
+        };
+        string(pg_sys::quote_qualified_identifier(schema, name))
+    }
+}
+
+/// Whether `index` tells the rows of its table apart for us: its primary key, or its replica
+/// identity. Answers with the table.
+pub fn table_of_key_index(index: Oid) -> Option<Oid> {
+    // SAFETY: a syscache look-up with missing_ok.
+    let table = unsafe { pg_sys::IndexGetRelation(index, true) };
+    if table == Oid::INVALID {
+        return None;
+    }
+    // SAFETY: the relation is opened with a lock that is kept to the end of the transaction, so
+    // its relcache entry stays while the two functions read it.
+    unsafe {
+        let opened = pg_sys::try_relation_open(table, pg_sys::AccessShareLock as _);
+        if opened.is_null() {
+            return None;
+        }
+        #[cfg(not(feature = "pg18"))]
+        let primary = pg_sys::RelationGetPrimaryKeyIndex(opened);
+        #[cfg(feature = "pg18")]
+        let primary = pg_sys::RelationGetPrimaryKeyIndex(opened, true);
+        let keys = [primary, pg_sys::RelationGetReplicaIndex(opened)];
+        pg_sys::relation_close(opened, pg_sys::NoLock as _);
+        keys.contains(&index).then_some(table)
+    }
+}
+
+/// The index that stands behind the constraint `name` of `table`: Postgres gives both one name.
+pub fn constraint_index(table: Oid, name: &str) -> Option<Oid> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: syscache look-ups that answer 0 where there is nothing.
+    unsafe {
+        let index = pg_sys::get_relname_relid(name.as_ptr(), pg_sys::get_rel_namespace(table));
+        (index != Oid::INVALID && pg_sys::IndexGetRelation(index, true) == table).then_some(index)
+    }
+}
+
+/// Whether `relation` has a storage of its own without a single page.
+pub fn is_empty(relation: Oid) -> bool {
+    if !matches!(kind(relation), Some('r')) {
+        return false;
+    }
+    // SAFETY: the caller holds a lock on the relation, whose storage exists as it is a table.
+    unsafe {
+        let opened = PgRelation::with_lock(relation, pg_sys::AccessShareLock as _);
+        pg_sys::RelationGetNumberOfBlocksInFork(opened.as_ptr(), pg_sys::ForkNumber::MAIN_FORKNUM)
+            == 0
+    }
+}
+
+/// The parents and the children of `relation` in inheritance or partitioning.
+pub fn relatives(relation: Oid) -> Relatives {
+    let mut found = Relatives::default();
+    super::scan::rows::<(), 2>(INHERITANCE, [c"inhrelid", c"inhparent"], |[child, parent]| {
+        let (child, parent) = (child.oid()?, parent.oid()?);
+        if child == relation {
+            found.parents.push(parent);
+        }
+        if parent == relation {
+            found.children.push(child);
+        }
+        None
+    });
+    found
+}
+
+/// See [`relatives`].
+#[derive(Default)]
+pub struct Relatives {
+    /// Tables whose SELECT includes rows of this one.
+    pub parents: Vec<Oid>,
+    /// Tables whose rows a SELECT of this one includes.
+    pub children: Vec<Oid>,
+}
+
+/// `pg_inherits`, whose oid is fixed in `catalog/pg_inherits.h`.
+const INHERITANCE: Oid = Oid::from_u32(2611);

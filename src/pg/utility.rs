@@ -1,0 +1,466 @@
+//! Utility statements, as far as they concern synced tables: parse nodes in, an enum out.
+
+use super::string;
+use pgrx::PgList;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use pgrx::pg_sys::{self, NodeTag, Oid};
+use std::ffi::{CString, c_char};
+
+/// Whether dependent objects go too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behavior {
+    /// The statement fails while something depends on the object.
+    Restrict,
+    /// Dependent objects are dropped.
+    Cascade,
+}
+
+/// One action of `ALTER TABLE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableChange {
+    /// `INHERIT parent`
+    Inherit(Oid),
+    /// `ATTACH PARTITION child`
+    AttachPartition(Oid),
+    /// `DETACH PARTITION child`
+    DetachPartition,
+    /// `DROP COLUMN name`
+    DropColumn(String),
+    /// `ALTER COLUMN name TYPE … USING …`
+    ConvertColumn(String),
+    /// `DROP CONSTRAINT name`
+    DropConstraint(String),
+    /// `REPLICA IDENTITY …`
+    ReplicaIdentity,
+    /// `SET UNLOGGED`
+    SetUnlogged,
+}
+
+/// Whether a subscription that turns out to be refused leaves a replication slot at its publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// The statement made one.
+    Made,
+    /// The statement made none.
+    None,
+}
+
+/// A statement that concerns us, names resolved as Postgres would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// `ALTER TABLE` with the actions that matter.
+    AlterTable { table: Oid, changes: Vec<TableChange> },
+    /// `CREATE TABLE … INHERITS (parents)`, or a foreign table under `parents` in whatever way.
+    CreateChild { parents: Vec<Oid> },
+    /// `ALTER TABLE … RENAME COLUMN`
+    RenameColumn { table: Oid, column: String },
+    /// `ALTER TABLE … RENAME CONSTRAINT`
+    RenameConstraint { table: Oid, constraint: String },
+    /// `ALTER INDEX … RENAME`
+    RenameIndex { index: Oid },
+    /// `DROP TABLE`
+    DropTables { tables: Vec<Oid> },
+    /// `DROP INDEX`
+    DropIndexes { indexes: Vec<Oid> },
+    /// `CREATE` or `ALTER SUBSCRIPTION`
+    Subscribe { subscription: String, slot: Slot },
+    /// `ALTER SERVER … RENAME`
+    RenameServer { from: String, to: String },
+    /// `DROP SERVER`, `DROP OWNED` or `DROP FOREIGN DATA WRAPPER … CASCADE`, with those servers
+    /// that exist and that the caller may drop.
+    DropServers { servers: Vec<String>, behavior: Behavior },
+    /// `DROP EXTENSION ods` by someone who may.
+    DropExtension,
+    /// A statement on a whole database that fails while anyone is connected to it, by someone who
+    /// may run it.
+    UseAlone { database: Oid },
+}
+
+/// Whether a statement is of a kind that [`read`] looks at: the one test every utility statement
+/// of the server pays for.
+///
+/// # Safety
+/// `node` must be null or a valid parse node.
+pub unsafe fn concerns(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the caller vouches for the node; every node begins with its tag.
+    let Some(tag) = (unsafe { node.as_ref() }).map(|node| node.type_) else { return false };
+    matches!(
+        tag,
+        NodeTag::T_AlterTableStmt
+            | NodeTag::T_CreateStmt
+            | NodeTag::T_CreateForeignTableStmt
+            | NodeTag::T_RenameStmt
+            | NodeTag::T_DropStmt
+            | NodeTag::T_DropOwnedStmt
+            | NodeTag::T_CreateSubscriptionStmt
+            | NodeTag::T_AlterSubscriptionStmt
+            | NodeTag::T_DropdbStmt
+            | NodeTag::T_CreatedbStmt
+            | NodeTag::T_AlterDatabaseStmt
+    )
+}
+
+/// Reads a statement; `None` if it can't concern us.
+///
+/// Relations are looked up without a lock, by the names and the search path of the statement; one
+/// that doesn't exist drops out, for Postgres to complain about.
+///
+/// # Safety
+/// `node` must be a valid parse node of a kind that [`concerns`] us, inside a transaction.
+pub unsafe fn read(node: *mut pg_sys::Node) -> Option<Statement> {
+    // SAFETY: each cast follows the node's tag, as in Postgres's own switch in ProcessUtility.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_AlterTableStmt => alter_table(&*node.cast()),
+            NodeTag::T_CreateStmt => {
+                let create = &*node.cast::<pg_sys::CreateStmt>();
+                let inherits = create.partbound.is_null();
+                inherits.then(|| parents(create)).flatten()
+            }
+            NodeTag::T_CreateForeignTableStmt => {
+                parents(&(*node.cast::<pg_sys::CreateForeignTableStmt>()).base)
+            }
+            NodeTag::T_RenameStmt => rename(&*node.cast()),
+            NodeTag::T_DropStmt => drop_objects(&*node.cast()),
+            NodeTag::T_DropOwnedStmt => drop_owned(&*node.cast()),
+            NodeTag::T_CreateSubscriptionStmt => {
+                let create = &*node.cast::<pg_sys::CreateSubscriptionStmt>();
+                let slot = if makes_slot(create.options) { Slot::Made } else { Slot::None };
+                Some(Statement::Subscribe { subscription: string(create.subname), slot })
+            }
+            NodeTag::T_AlterSubscriptionStmt => {
+                let alter = &*node.cast::<pg_sys::AlterSubscriptionStmt>();
+                let subscription = string(alter.subname);
+                Some(Statement::Subscribe { subscription, slot: Slot::None })
+            }
+            NodeTag::T_DropdbStmt => owned_database((*node.cast::<pg_sys::DropdbStmt>()).dbname),
+            NodeTag::T_AlterDatabaseStmt => {
+                let alter = &*node.cast::<pg_sys::AlterDatabaseStmt>();
+                option(alter.options, "tablespace")?;
+                owned_database(alter.dbname)
+            }
+            NodeTag::T_CreatedbStmt => {
+                let create = &*node.cast::<pg_sys::CreatedbStmt>();
+                let template = match option(create.options, "template") {
+                    Some(name) if !(*name).arg.is_null() => pg_sys::defGetString(name),
+                    _ => c"template1".as_ptr().cast_mut(),
+                };
+                let database = pg_sys::get_database_oid(template, true);
+                (database != Oid::INVALID && may_create_database())
+                    .then_some(Statement::UseAlone { database })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// # Safety
+/// `relation` must be null or a valid RangeVar.
+unsafe fn resolve(relation: *mut pg_sys::RangeVar) -> Option<Oid> {
+    if relation.is_null() {
+        return None;
+    }
+    // SAFETY: the caller vouches for the RangeVar; NoLock and missing_ok need nothing else.
+    let found = unsafe {
+        pg_sys::RangeVarGetRelidExtended(
+            relation,
+            pg_sys::NoLock as _,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        )
+    };
+    (found != Oid::INVALID).then_some(found)
+}
+
+unsafe fn alter_table(alter: &pg_sys::AlterTableStmt) -> Option<Statement> {
+    use pg_sys::AlterTableType as A;
+    // SAFETY: cmds is a list of AlterTableCmd, whose def has the type that its subtype says.
+    unsafe {
+        let commands = PgList::<pg_sys::AlterTableCmd>::from_pg(alter.cmds);
+        let changes = commands.iter_ptr().filter_map(|command| {
+            let command = &*command;
+            let partition = || {
+                let partition = command.def.cast::<pg_sys::PartitionCmd>();
+                resolve((*partition).name)
+            };
+            match command.subtype {
+                A::AT_AddInherit => resolve(command.def.cast()).map(TableChange::Inherit),
+                A::AT_AttachPartition => partition().map(TableChange::AttachPartition),
+                A::AT_DetachPartition => Some(TableChange::DetachPartition),
+                A::AT_DropColumn => Some(TableChange::DropColumn(string(command.name))),
+                A::AT_AlterColumnType => {
+                    let column = &*command.def.cast::<pg_sys::ColumnDef>();
+                    let name = || TableChange::ConvertColumn(string(command.name));
+                    (!column.raw_default.is_null()).then(name)
+                }
+                A::AT_DropConstraint => Some(TableChange::DropConstraint(string(command.name))),
+                A::AT_ReplicaIdentity => Some(TableChange::ReplicaIdentity),
+                A::AT_SetUnLogged => Some(TableChange::SetUnlogged),
+                _ => None,
+            }
+        });
+        let changes: Vec<_> = changes.collect();
+        if changes.is_empty() {
+            return None;
+        }
+        Some(Statement::AlterTable { table: resolve(alter.relation)?, changes })
+    }
+}
+
+unsafe fn parents(create: &pg_sys::CreateStmt) -> Option<Statement> {
+    // SAFETY: inhRelations is a list of RangeVar.
+    let parents: Vec<_> = unsafe {
+        let named = PgList::<pg_sys::RangeVar>::from_pg(create.inhRelations);
+        named.iter_ptr().filter_map(|parent| resolve(parent)).collect()
+    };
+    (!parents.is_empty()).then_some(Statement::CreateChild { parents })
+}
+
+unsafe fn rename(rename: &pg_sys::RenameStmt) -> Option<Statement> {
+    use pg_sys::ObjectType as O;
+    // SAFETY: `relation` is set for columns, constraints and indexes; `object` is a String node
+    // for a server; `subname` names the column, the constraint or the database.
+    unsafe {
+        let subname = || string(rename.subname);
+        match rename.renameType {
+            O::OBJECT_COLUMN => Some(Statement::RenameColumn {
+                table: resolve(rename.relation)?,
+                column: subname(),
+            }),
+            O::OBJECT_TABCONSTRAINT => Some(Statement::RenameConstraint {
+                table: resolve(rename.relation)?,
+                constraint: subname(),
+            }),
+            O::OBJECT_INDEX => Some(Statement::RenameIndex { index: resolve(rename.relation)? }),
+            O::OBJECT_FOREIGN_SERVER => Some(Statement::RenameServer {
+                from: string((*rename.object.cast::<pg_sys::String>()).sval),
+                to: string(rename.newname),
+            }),
+            O::OBJECT_DATABASE => owned_database(rename.subname),
+            _ => None,
+        }
+    }
+}
+
+unsafe fn drop_objects(drop: &pg_sys::DropStmt) -> Option<Statement> {
+    use pg_sys::ObjectType as O;
+    // SAFETY: `objects` holds name lists for relations and String nodes for servers and extensions.
+    unsafe {
+        let relations = || {
+            let names = PgList::<pg_sys::List>::from_pg(drop.objects);
+            let named = names.iter_ptr().map(|name| pg_sys::makeRangeVarFromNameList(name));
+            named.filter_map(|name| resolve(name)).collect::<Vec<_>>()
+        };
+        let names = || {
+            let names = PgList::<pg_sys::String>::from_pg(drop.objects);
+            names.iter_ptr().map(|name| string((*name).sval)).collect::<Vec<_>>()
+        };
+        match drop.removeType {
+            O::OBJECT_TABLE => Some(Statement::DropTables { tables: relations() }),
+            O::OBJECT_INDEX => Some(Statement::DropIndexes { indexes: relations() }),
+            O::OBJECT_FOREIGN_SERVER => {
+                let mut servers = names();
+                servers.retain(|server| owned_server(server).is_some());
+                let behavior = behavior(drop.behavior);
+                (!servers.is_empty()).then_some(Statement::DropServers { servers, behavior })
+            }
+            O::OBJECT_FDW if behavior(drop.behavior) == Behavior::Cascade => {
+                let servers = servers_of(&names());
+                let behavior = Behavior::Cascade;
+                (!servers.is_empty()).then_some(Statement::DropServers { servers, behavior })
+            }
+            O::OBJECT_EXTENSION => {
+                let extension = pg_sys::get_extension_oid(c"ods".as_ptr(), true);
+                (names().iter().any(|name| name == "ods")
+                    && extension != Oid::INVALID
+                    && owns(Class::Extension, extension))
+                .then_some(Statement::DropExtension)
+            }
+            _ => None,
+        }
+    }
+}
+
+unsafe fn drop_owned(drop: &pg_sys::DropOwnedStmt) -> Option<Statement> {
+    // SAFETY: `roles` is a list of RoleSpec; a role that doesn't exist drops out.
+    let roles: Vec<Oid> = unsafe {
+        let roles = PgList::<pg_sys::RoleSpec>::from_pg(drop.roles);
+        roles.iter_ptr().map(|role| pg_sys::get_rolespec_oid(role, true)).collect()
+    };
+    let servers: Vec<_> = super::scan::rows(
+        pg_sys::ForeignServerRelationId,
+        [c"srvname", c"srvowner"],
+        |[name, owner]| roles.contains(&owner.oid()?).then(|| name.text()).flatten(),
+    )
+    .into_iter()
+    .filter(|server| owned_server(server).is_some())
+    .collect();
+    let behavior = behavior(drop.behavior);
+    (!servers.is_empty()).then_some(Statement::DropServers { servers, behavior })
+}
+
+/// The servers of those of the wrappers named that the caller may drop.
+fn servers_of(wrappers: &[String]) -> Vec<String> {
+    let wrappers: Vec<Oid> = wrappers
+        .iter()
+        .filter_map(|wrapper| {
+            let wrapper = CString::new(wrapper.as_str()).ok()?;
+            // SAFETY: a look-up with missing_ok.
+            let wrapper = unsafe { pg_sys::get_foreign_data_wrapper_oid(wrapper.as_ptr(), true) };
+            (wrapper != Oid::INVALID && owns(Class::Wrapper, wrapper)).then_some(wrapper)
+        })
+        .collect();
+    super::scan::rows(
+        pg_sys::ForeignServerRelationId,
+        [c"srvname", c"srvfdw"],
+        |[name, wrapper]| wrappers.contains(&wrapper.oid()?).then(|| name.text()).flatten(),
+    )
+}
+
+fn behavior(behavior: pg_sys::DropBehavior::Type) -> Behavior {
+    if behavior == pg_sys::DropBehavior::DROP_CASCADE {
+        Behavior::Cascade
+    } else {
+        Behavior::Restrict
+    }
+}
+
+/// Whether `CREATE SUBSCRIPTION` with these options makes a slot at the publisher.
+unsafe fn makes_slot(options: *mut pg_sys::List) -> bool {
+    // SAFETY: a list of DefElem; defGetBoolean raises what Postgres would raise a moment later.
+    unsafe {
+        ["connect", "create_slot"]
+            .into_iter()
+            .all(|name| option(options, name).is_none_or(|option| pg_sys::defGetBoolean(option)))
+    }
+}
+
+unsafe fn option(options: *mut pg_sys::List, name: &str) -> Option<*mut pg_sys::DefElem> {
+    // SAFETY: a list of DefElem, each with a name.
+    unsafe {
+        let options = PgList::<pg_sys::DefElem>::from_pg(options);
+        options.iter_ptr().find(|option| string((**option).defname) == name)
+    }
+}
+
+/// The catalogs whose objects have an owner that matters here.
+#[derive(Clone, Copy)]
+enum Class {
+    Database,
+    Server,
+    Wrapper,
+    Extension,
+}
+
+/// Whether the current user may drop or rename the object: nobody else makes workers step aside.
+fn owns(class: Class, object: Oid) -> bool {
+    // SAFETY: the object was looked up a moment ago; the check raises when it vanished since.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        #[cfg(feature = "pg15")]
+        {
+            match class {
+                Class::Database => pg_sys::pg_database_ownercheck(object, user),
+                Class::Server => pg_sys::pg_foreign_server_ownercheck(object, user),
+                Class::Wrapper => pg_sys::pg_foreign_data_wrapper_ownercheck(object, user),
+                Class::Extension => pg_sys::pg_extension_ownercheck(object, user),
+            }
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            let catalog = match class {
+                Class::Database => pg_sys::DatabaseRelationId,
+                Class::Server => pg_sys::ForeignServerRelationId,
+                Class::Wrapper => pg_sys::ForeignDataWrapperRelationId,
+                Class::Extension => pg_sys::ExtensionRelationId,
+            };
+            pg_sys::object_ownercheck(catalog, object, user)
+        }
+    }
+}
+
+unsafe fn owned_database(name: *const c_char) -> Option<Statement> {
+    // SAFETY: a look-up with missing_ok.
+    let database = unsafe { pg_sys::get_database_oid(name, true) };
+    (database != Oid::INVALID && owns(Class::Database, database))
+        .then_some(Statement::UseAlone { database })
+}
+
+fn owned_server(name: &str) -> Option<Oid> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a look-up with missing_ok.
+    let server = unsafe { pg_sys::get_foreign_server_oid(name.as_ptr(), true) };
+    (server != Oid::INVALID && owns(Class::Server, server)).then_some(server)
+}
+
+/// Whether the current user may create databases.
+fn may_create_database() -> bool {
+    // SAFETY: a syscache look-up; the tuple is released after its one field is read.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        if pg_sys::superuser_arg(user) {
+            return true;
+        }
+        let role = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::AUTHOID as _,
+            pg_sys::Datum::from(user),
+        );
+        if role.is_null() {
+            return false;
+        }
+        let form = pg_sys::GETSTRUCT(role).cast::<pg_sys::FormData_pg_authid>();
+        let allowed = (*form).rolcreatedb;
+        pg_sys::ReleaseSysCache(role);
+        allowed
+    }
+}
+
+// Not in pgrx's bindings, so to be called inside of pg_guard_ffi_boundary.
+unsafe extern "C-unwind" {
+    /// `commands/subscriptioncmds.h`, the same on 15 to 18.
+    fn DropSubscription(statement: *mut pg_sys::DropSubscriptionStmt, is_top_level: bool);
+}
+
+/// Drops a subscription that this very transaction made, so that the slot it made at the publisher
+/// goes too: the rollback that is about to follow would leave that behind, holding WAL for ever.
+pub fn drop_subscription(name: &str) {
+    let Ok(name) = CString::new(name) else { return };
+    // SAFETY: what `DROP SUBSCRIPTION name` runs, at top level as the CREATE before it was; the
+    // new catalog rows are made visible first.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        let mut statement = pg_sys::DropSubscriptionStmt {
+            type_: NodeTag::T_DropSubscriptionStmt,
+            subname: pg_sys::pstrdup(name.as_ptr()),
+            missing_ok: true,
+            behavior: pg_sys::DropBehavior::DROP_RESTRICT,
+        };
+        let statement = &raw mut statement;
+        pg_guard_ffi_boundary(|| DropSubscription(statement, true));
+    }
+}
+
+/// The relations that native subscriptions write, optionally of the one named only.
+pub fn subscribed(subscription: Option<&str>) -> Vec<Oid> {
+    let wanted = subscription.map(|name| {
+        super::scan::rows(SUBSCRIPTIONS, [c"oid", c"subname"], |[oid, subname]| {
+            (subname.text()? == name).then(|| oid.oid()).flatten()
+        })
+    });
+    super::scan::rows(
+        SUBSCRIPTION_RELATIONS,
+        [c"srsubid", c"srrelid"],
+        |[subscription, relation]| {
+            let subscription = subscription.oid()?;
+            let counts = wanted.as_ref().is_none_or(|wanted| wanted.contains(&subscription));
+            counts.then(|| relation.oid()).flatten()
+        },
+    )
+}
+
+/// `pg_subscription_rel`, whose oid is fixed in `catalog/pg_subscription_rel.h`.
+const SUBSCRIPTION_RELATIONS: Oid = Oid::from_u32(6102);
+
+/// `pg_subscription`, whose oid is fixed in `catalog/pg_subscription.h`.
+const SUBSCRIPTIONS: Oid = Oid::from_u32(6100);
