@@ -1,0 +1,47 @@
+-- Definitions that the stream stands on.
+\getenv srcdir PG_ABS_SRCDIR
+\set setup :srcdir '/include/synced.sql'
+\set ECHO none
+\i :setup
+\set ECHO all
+CREATE SCHEMA guard_definition; SET search_path = guard_definition;
+CREATE TABLE customer (id int PRIMARY KEY, name text, _ods_committed_at timestamptz, ours text);
+CREATE TABLE adopted (id int NOT NULL CONSTRAINT adopted_id UNIQUE, name text);
+CREATE UNIQUE INDEX adopted_key ON adopted (id);
+ALTER TABLE adopted REPLICA IDENTITY USING INDEX adopted_key;
+CALL pg_temp.make_synced('customer');
+CALL pg_temp.make_synced('adopted');
+
+ALTER TABLE customer DROP COLUMN name;
+ALTER TABLE customer RENAME COLUMN name TO title;
+ALTER TABLE customer DROP COLUMN _ods_committed_at;
+ALTER TABLE customer ALTER COLUMN name TYPE int USING length(name);
+ALTER TABLE customer DROP CONSTRAINT customer_pkey;
+ALTER TABLE customer RENAME CONSTRAINT customer_pkey TO pk;
+ALTER INDEX customer_pkey RENAME TO pk;
+ALTER TABLE customer REPLICA IDENTITY FULL;
+ALTER TABLE customer SET UNLOGGED;
+DROP INDEX adopted_key;
+
+-- What is not the stream's may change.
+ALTER TABLE customer ALTER COLUMN name TYPE varchar(100);
+ALTER TABLE customer ADD COLUMN more int, DROP COLUMN ours;
+ALTER TABLE customer RENAME COLUMN more TO most;
+ALTER TABLE customer ALTER COLUMN most TYPE text;
+ALTER TABLE adopted DROP CONSTRAINT adopted_id;
+ALTER TABLE customer RENAME TO client;
+CREATE SCHEMA guard_elsewhere;
+ALTER TABLE client SET SCHEMA guard_elsewhere;
+INSERT INTO guard_elsewhere.client VALUES (1);
+DROP SCHEMA guard_elsewhere CASCADE;
+SELECT relation FROM ods.synced_table;
+
+-- A transform makes its columns from whatever it likes.
+CREATE TABLE made (id int PRIMARY KEY, ours text);
+CALL pg_temp.make_synced('made');
+ALTER TABLE made RENAME ours TO whose;
+UPDATE ods.synced_table SET transform = 'SELECT 1' WHERE relation = 'made'::regclass;
+ALTER TABLE made RENAME whose TO ours;
+
+DROP SCHEMA guard_definition CASCADE;
+CALL pg_temp.forget_all();
