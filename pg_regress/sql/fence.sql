@@ -4,6 +4,9 @@
 \set ECHO none
 \i :setup
 \set ECHO all
+-- In one transaction, so that no worker acts on what this makes up.
+\set ON_ERROR_ROLLBACK on
+BEGIN;
 CREATE SCHEMA fence; SET search_path = fence;
 CREATE TABLE customer (id int PRIMARY KEY, name text);
 CREATE TABLE empty (id int PRIMARY KEY, name text);
@@ -35,12 +38,10 @@ INSERT INTO customer VALUES (1, 'one');
 COPY customer FROM stdin;
 2	two
 \.
-BEGIN;
 TRUNCATE ONLY empty;
 COPY empty FROM stdin;
 1	one
 \.
-COMMIT;
 TRUNCATE ONLY empty;
 UPDATE customer SET name = 'changed';
 DELETE FROM customer;
@@ -72,6 +73,4 @@ DELETE FROM ods.identity;
 SELECT ods.fence_reason();
 INSERT INTO customer VALUES (3);
 UPDATE customer SET name = 'changed';
-
-DROP SCHEMA fence CASCADE;
-CALL pg_temp.forget_all();
+ROLLBACK;

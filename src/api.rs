@@ -1,0 +1,4 @@
+//! The SQL functions, a file a noun.
+
+mod fence;
+mod guard;
