@@ -1,4 +1,0 @@
-//! The SQL functions, a file a noun.
-
-mod fence;
-mod guard;
