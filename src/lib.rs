@@ -23,3 +23,15 @@ pgrx::extension_sql_file!(
     ]
 );
 pgrx::extension_sql_file!("../sql/access.sql", name = "access", finalize);
+
+/// What pgrx's test framework asks for.
+#[cfg(test)]
+pub mod pg_test {
+    /// Called once, before the first test.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// Lines of postgresql.conf.
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'ods'"]
+    }
+}

@@ -27,6 +27,11 @@ const SESSION_SETTINGS: &[(&str, &str)] = &[
     ("idle_in_transaction_session_timeout", "0"),
 ];
 
+/// Lets the source end a statement whose session we have closed, a deadline having passed.
+const ABANDON: &str = "SET client_connection_check_interval = '5s'";
+/// First version that has it.
+const ABANDON_SINCE: i32 = 140_000;
+
 /// Whether a session needs a password of the mapping's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PasswordRule {
@@ -154,6 +159,13 @@ impl ServerAccess {
             })?;
             let sql = format!("SET client_encoding = {}", quote_literal(&encoding));
             connection.query(&sql, &[], deadline).map_err(|error| self.at_server(error))?;
+        }
+        if purpose != Purpose::Replication && connection.server_version() >= ABANDON_SINCE {
+            match connection.query(ABANDON, &[], deadline) {
+                // A source on a platform that can't notice refuses, and works without.
+                Ok(_) | Err(PqError::Refused(_)) => {}
+                Err(error) => return Err(self.at_server(error)),
+            }
         }
         Ok(connection)
     }
