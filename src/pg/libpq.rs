@@ -619,7 +619,7 @@ fn one_line(message: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod unit {
     use super::*;
 
     #[test]
@@ -642,9 +642,9 @@ mod tests {
 }
 
 /// Run inside a server, against that server.
-#[cfg(any(test, feature = "pg_test"))]
+#[cfg(feature = "pg_test")]
 #[pgrx::pg_schema]
-mod in_server {
+mod tests {
     use super::*;
     use crate::pg::wait::WaitSet;
     use pgrx::prelude::*;
@@ -718,6 +718,10 @@ mod in_server {
         let error = victim.query("SELECT 1", &[], soon()).err().unwrap();
         assert!(matches!(error, PqError::Lost(_)), "{error:?}");
         assert!(!victim.status_ok());
+        let error = victim.query("SELECT 1", &[], soon()).err().unwrap();
+        assert!(matches!(error, PqError::Lost(_)), "{error:?}");
+        // Whether its socket is closed by now or only at its end, a wait on it ends.
+        assert!(WaitSet::new().wait(&[victim.watch(Interest::Read)], soon()).is_ready(0));
     }
 
     /// Waits until the connection has something, as an event loop does.

@@ -94,8 +94,13 @@ pub fn check_for_interrupts() {
     pgrx::check_for_interrupts!();
 }
 
-/// Waits for one socket or the latch, until `deadline`, and serves interrupts.
+/// Waits for one socket or the latch, until `deadline`, and serves interrupts. A closed socket is
+/// ready at once: reading from it tells what happened.
 pub fn wait_for_socket(socket: c_int, interest: Interest, deadline: Deadline) -> Wake {
+    if socket == pg_sys::PGINVALID_SOCKET {
+        check_for_interrupts();
+        return Wake { latch: false, ready: 1 };
+    }
     let events =
         pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH | pg_sys::WL_TIMEOUT | interest.events();
     // SAFETY: MyLatch is valid in every backend and background worker; the descriptor is open, since
@@ -164,9 +169,17 @@ impl WaitSet {
     }
 
     /// Waits until one of `watches` is ready, the latch is set or `deadline` has come. At most eight
-    /// sockets are looked at; further ones are never ready.
+    /// sockets are looked at; further ones are never ready. Closed ones are ready at once: reading
+    /// from them tells what happened.
     pub fn wait(&mut self, watches: &[Watch], deadline: Deadline) -> Wake {
         let watches = &watches[..watches.len().min(MAX_WATCHES)];
+        let closed =
+            watches.iter().enumerate().filter(|(_, w)| w.socket == pg_sys::PGINVALID_SOCKET);
+        let ready = closed.fold(0, |ready, (index, _)| ready | 1 << index);
+        if ready != 0 {
+            check_for_interrupts();
+            return Wake { latch: false, ready };
+        }
         let set = match self.made.take() {
             Some((made_for, set)) if made_for == watches => set,
             // The old set goes first: descriptors are scarce.

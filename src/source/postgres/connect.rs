@@ -27,6 +27,11 @@ const SESSION_SETTINGS: &[(&str, &str)] = &[
     ("idle_in_transaction_session_timeout", "0"),
 ];
 
+/// Lets the source end a statement whose session we have closed, a deadline having passed.
+const ABANDON: &str = "SET client_connection_check_interval = '5s'";
+/// First version that has it.
+const ABANDON_SINCE: i32 = 140_000;
+
 /// Whether a session needs a password of the mapping's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PasswordRule {
@@ -155,6 +160,13 @@ impl ServerAccess {
             let sql = format!("SET client_encoding = {}", quote_literal(&encoding));
             connection.query(&sql, &[], deadline).map_err(|error| self.at_server(error))?;
         }
+        if purpose != Purpose::Replication && connection.server_version() >= ABANDON_SINCE {
+            match connection.query(ABANDON, &[], deadline) {
+                // A source on a platform that can't notice refuses, and works without.
+                Ok(_) | Err(PqError::Refused(_)) => {}
+                Err(error) => return Err(self.at_server(error)),
+            }
+        }
         Ok(connection)
     }
 
@@ -242,7 +254,7 @@ fn startup_options() -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod unit {
     use super::*;
 
     #[test]
@@ -251,5 +263,52 @@ mod tests {
             assert!(!format!("{name}{value}").contains([' ', '\\', '\'']), "{name}");
         }
         assert!(startup_options().starts_with("-c datestyle=ISO -c intervalstyle=postgres "));
+    }
+}
+
+/// Run inside a server, against that server.
+#[cfg(feature = "pg_test")]
+#[pgrx::pg_schema]
+mod tests {
+    use super::*;
+    use pgrx::prelude::*;
+
+    #[pg_test]
+    fn every_session_writes_the_same_text() {
+        Spi::run(
+            "DO $$ BEGIN
+               EXECUTE format('CREATE SERVER self FOREIGN DATA WRAPPER ods_postgres OPTIONS (host %L, port %L, dbname %L)',
+                   split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port'), current_database());
+               EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER self OPTIONS (user %L)', current_user);
+             END $$",
+        )
+        .unwrap();
+        let deadline = Deadline::after(Duration::from_secs(20));
+        let access = ServerAccess::for_worker("self").unwrap();
+        let mut sessions = [
+            connect_control(&access, deadline).unwrap(),
+            connect_sql(&access, deadline).unwrap(),
+            connect_replication(&access, deadline).unwrap(),
+        ];
+        for session in &mut sessions {
+            for (name, value) in [
+                ("DateStyle", "ISO, MDY"),
+                ("IntervalStyle", "postgres"),
+                ("extra_float_digits", "3"),
+                ("TimeZone", "UTC"),
+                ("bytea_output", "hex"),
+                ("search_path", ""),
+                ("synchronous_commit", "local"),
+                ("row_security", "off"),
+                ("statement_timeout", "0"),
+                ("client_encoding", "UTF8"),
+                ("application_name", "ods"),
+            ] {
+                let rows = session.query(&format!("SHOW {name}"), &[], deadline).unwrap();
+                assert_eq!(rows.get(0, 0), Some(value), "{name}");
+            }
+        }
+        assert!(sessions[2].query("IDENTIFY_SYSTEM", &[], deadline).is_ok());
+        assert!(sessions[1].query("IDENTIFY_SYSTEM", &[], deadline).is_err());
     }
 }
