@@ -3,6 +3,7 @@
 use crate::api::columns::{self, Wanted};
 use crate::api::names;
 use crate::api::target::{self, ColumnPlan};
+use crate::api::types;
 use crate::apply::statements::OnDelete;
 use crate::catalog::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
@@ -95,7 +96,9 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
     let found = find_source(&mut connection, &access, request)?;
     let key = key_of(&found, request.key)?;
     let plan = plan_columns(&found, request, &key)?;
-    let table = target::prepare(request.target, &plan, request.transform, request.filter, on_delete(request)?)?;
+    let types = types::plan(&mut connection, &plan)?;
+    drop(connection);
+    let table = target::prepare(request.target, &plan, &types, request.transform, request.filter, on_delete(request)?)?;
     owner::as_extension_owner(|| {
         fence::record()?;
         let stream = stream_for(&access)?;

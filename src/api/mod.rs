@@ -9,6 +9,7 @@ pub mod guard;
 mod lookup;
 mod names;
 mod target;
+mod types;
 pub mod verbs;
 pub mod wait;
 pub mod wrapper;

@@ -1,6 +1,7 @@
 //! The synced table itself: made to fit its source, or an existing one found to fit.
 
 use crate::api::names;
+use crate::api::types::LocalType;
 use crate::apply::statements::{OnDelete, quote_ident};
 use crate::catalog::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
@@ -47,16 +48,24 @@ pub struct Prepared {
 pub fn prepare(
     name: &str,
     plan: &[ColumnPlan],
+    types: &[LocalType],
     transform: Option<&str>,
     filter: Option<&str>,
     on_delete: OnDelete,
 ) -> Result<Prepared> {
-    let local_types = plan.iter().map(local_type).collect::<Result<Vec<String>>>()?;
     let (schema, table) = names::qualified(name)?;
-    let qualified = match &schema {
-        Some(schema) => format!("{}.{}", quote_ident(schema), quote_ident(&table)),
-        None => quote_ident(&table),
+    let schema = match schema {
+        Some(schema) => schema,
+        None => Spi::get_one::<String>("SELECT pg_catalog.current_schema()::text")
+            .map_err(spi_error)?
+            .ok_or_else(|| {
+                OdsError::new(ErrorKind::NotFound, "no schema has been selected to create in")
+                    .hint("Write schema.table, or set search_path.")
+            })?,
     };
+    let qualified = format!("{}.{}", quote_ident(&schema), quote_ident(&table));
+    let local_types =
+        types.iter().map(|kind| kind.ensure(&schema)).collect::<Result<Vec<String>>>()?;
     let existing = Spi::get_one_with_args::<pg_sys::Oid>(
         "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid",
         &[qualified.as_str().into()],
@@ -90,27 +99,6 @@ fn key_of(plan: &[ColumnPlan]) -> Vec<String> {
         plan.iter().filter(|column| column.key_position.is_some()).collect();
     key.sort_by_key(|column| column.key_position);
     key.into_iter().map(|column| column.target.clone()).collect()
-}
-
-/// The type here that a type of the source means.
-fn local_type(column: &ColumnPlan) -> Result<String> {
-    let known = Spi::get_one_with_args::<String>(
-        "SELECT pg_catalog.to_regtype($1)::text",
-        &[column.source_type.as_str().into()],
-    )
-    .map_err(spi_error)?;
-    if known.is_some() {
-        return Ok(column.source_type.clone());
-    }
-    Err(OdsError::new(
-        ErrorKind::Unsupported,
-        format!(
-            "column {} is of type {}, which this database does not have",
-            quote_ident(&column.source),
-            column.source_type
-        ),
-    )
-    .hint("Create the type here, or leave the column out by `columns`."))
 }
 
 /// Runs the person's SQL over an empty table of the source's columns, to learn whether it works and

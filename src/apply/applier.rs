@@ -1,13 +1,13 @@
 //! Gathers changes of all tables of a stream and writes them, in one local transaction with the
 //! stream's position.
 
-use crate::apply::route::{Route, Routes};
+use crate::apply::route::Routes;
 use crate::apply::target::Target;
 use crate::apply::write::{self, Mode};
 use crate::batch::{BatchError, DeletePolicy, Push, Shape, Stamp, TableBatch};
 use crate::catalog::table::{self, SyncedTable, TableState};
 use crate::catalog::{incident, stream};
-use crate::decode::change::Change;
+use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::memory::Memory;
@@ -15,7 +15,7 @@ use crate::pg::{owner::ActingAs, subxact, xact};
 use crate::guard::Writing;
 use crate::settings;
 use pgrx::Spi;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How changes are gathered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,17 +158,22 @@ impl Applier {
 
     /// The shape of a relation, as announced in the stream.
     pub fn announce(&mut self, relation: &Relation) {
-        if let Err((id, error)) = self.routes.announce(relation, &self.tables) {
+        for (id, error) in self.routes.announce(relation, &self.tables) {
             self.fail(id, error);
         }
     }
 
     /// Takes one change of a committed transaction.
     pub fn push(&mut self, change: &Change<'_>, stamp: Stamp) -> Result<()> {
-        let Some(Route { table: id, projection }) = self.routes.of(change.relation) else {
-            return Ok(());
-        };
-        let (id, projection) = (*id, projection.clone());
+        for route in 0..self.routes.of(change.relation).len() {
+            let Some(route) = self.routes.of(change.relation).get(route) else { break };
+            let (id, projection) = (route.table, route.projection.clone());
+            self.push_to(id, &projection, &change.op, stamp)?;
+        }
+        Ok(())
+    }
+
+    fn push_to(&mut self, id: i32, projection: &[u16], op: &Op<'_>, stamp: Stamp) -> Result<()> {
         if self.failing.contains_key(&id) {
             return Ok(());
         }
@@ -176,26 +181,15 @@ impl Applier {
         if !table.is_followed() {
             return Ok(());
         }
-        if let Some(memory) = &mut table.memory {
-            memory.remember(&projection, &change.op, stamp).map_err(bad_change)?;
+        let mut pushed = table.push(projection, op, stamp);
+        if pushed == Ok(Push::FlushFirst) {
+            self.flush()?;
+            let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+            pushed = table.batch.push(projection, op, stamp);
         }
-        match table.batch.push(&projection, &change.op, stamp) {
-            Ok(Push::Taken) => {}
-            Ok(Push::FlushFirst) => {
-                self.flush()?;
-                let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
-                match table.batch.push(&projection, &change.op, stamp) {
-                    Ok(Push::Taken) => {}
-                    Ok(Push::FlushFirst) => {
-                        return Err(OdsError::new(ErrorKind::Bug, "an empty batch refused a change"));
-                    }
-                    Err(error) => self.fail(id, bad_change(error)),
-                }
-            }
-            Err(error) => {
-                self.fail(id, bad_change(error));
-                return Ok(());
-            }
+        if let Err(error) = pushed {
+            self.fail(id, bad_change(error));
+            return Ok(());
         }
         self.pending_rows += 1;
         if self.care == Care::Single || self.is_full() {
@@ -209,9 +203,12 @@ impl Applier {
     pub fn truncate(&mut self, relations: &[u32], stamp: Stamp) -> Result<bool> {
         self.flush()?;
         let mut reads_anew = false;
-        for relation in relations {
-            let Some(Route { table: id, .. }) = self.routes.of(*relation) else { continue };
-            let id = *id;
+        let fed: BTreeSet<i32> = relations
+            .iter()
+            .flat_map(|relation| self.routes.of(*relation))
+            .map(|route| route.table)
+            .collect();
+        for id in fed {
             let Some(table) = self.tables.get_mut(&id) else { continue };
             if !table.is_followed() || self.failing.contains_key(&id) {
                 continue;
@@ -277,7 +274,7 @@ impl Applier {
                 None => Mode::Live,
             };
             let written = match self.care {
-                Care::Fast => write::write(&mut table.target, &mut table.batch, mode),
+                Care::Fast => xact::caught(|| write::write(&mut table.target, &mut table.batch, mode)),
                 Care::Single => {
                     subxact::run(|| write::write(&mut table.target, &mut table.batch, mode))
                 }
@@ -391,6 +388,18 @@ impl Table {
             table.begin_memory();
         }
         Ok(table)
+    }
+
+    fn push(
+        &mut self,
+        projection: &[u16],
+        op: &Op<'_>,
+        stamp: Stamp,
+    ) -> std::result::Result<Push, BatchError> {
+        if let Some(memory) = &mut self.memory {
+            memory.remember(projection, op, stamp)?;
+        }
+        self.batch.push(projection, op, stamp)
     }
 
     /// Remembers changes from now on.

@@ -6,6 +6,7 @@ use crate::catalog::table::SyncedTable;
 use crate::decode::pgoutput::{Relation, ReplicaIdentity};
 use crate::error::{ErrorKind, OdsError};
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 /// Where changes of one source relation go.
 #[derive(Clone, Debug)]
@@ -13,22 +14,22 @@ pub struct Route {
     /// The synced table's id.
     pub table: i32,
     /// For each synced column, its place in the relation's tuples.
-    pub projection: Vec<u16>,
+    pub projection: Rc<[u16]>,
 }
 
 /// All routes of a stream.
 #[derive(Default)]
 pub struct Routes {
-    members: HashMap<u32, i32>,
+    members: HashMap<u32, Vec<i32>>,
     announced: HashMap<u32, Relation>,
-    routes: HashMap<u32, Route>,
+    routes: HashMap<u32, Vec<Route>>,
     order: Vec<i32>,
 }
 
 impl Routes {
-    /// The route of a relation.
-    pub fn of(&self, relation: u32) -> Option<&Route> {
-        self.routes.get(&relation)
+    /// The routes of a relation: one for each synced table that it feeds.
+    pub fn of(&self, relation: u32) -> &[Route] {
+        self.routes.get(&relation).map_or(&[], Vec::as_slice)
     }
 
     /// Tables in the order in which they are written.
@@ -43,7 +44,7 @@ impl Routes {
         for table in tables {
             self.order.push(table.id);
             for member in &table.members {
-                self.members.insert(member.oid, table.id);
+                self.members.entry(member.oid).or_default().push(table.id);
             }
         }
         self.routes.clear();
@@ -52,15 +53,15 @@ impl Routes {
     /// Makes routes for the relations that were announced before `rebuild`.
     pub fn restore(&mut self, tables: &BTreeMap<i32, Table>) -> Vec<(i32, OdsError)> {
         let announced: Vec<Relation> = self.announced.values().cloned().collect();
-        announced.iter().filter_map(|relation| self.route(relation, tables).err()).collect()
+        announced.iter().flat_map(|relation| self.route(relation, tables)).collect()
     }
 
-    /// Takes in the shape of a relation; an error concerns the table named.
+    /// Takes in the shape of a relation; each error concerns the table named.
     pub fn announce(
         &mut self,
         relation: &Relation,
         tables: &BTreeMap<i32, Table>,
-    ) -> std::result::Result<(), (i32, OdsError)> {
+    ) -> Vec<(i32, OdsError)> {
         self.announced.insert(relation.id, relation.clone());
         self.route(relation, tables)
     }
@@ -69,15 +70,21 @@ impl Routes {
         &mut self,
         relation: &Relation,
         tables: &BTreeMap<i32, Table>,
-    ) -> std::result::Result<(), (i32, OdsError)> {
+    ) -> Vec<(i32, OdsError)> {
         self.routes.remove(&relation.id);
-        let Some(table) = self.members.get(&relation.id).and_then(|id| tables.get(id)) else {
-            return Ok(());
-        };
-        let projection =
-            project(relation, &table.synced).map_err(|error| (table.synced.id, error))?;
-        self.routes.insert(relation.id, Route { table: table.synced.id, projection });
-        Ok(())
+        let mut errors = Vec::new();
+        let fed = self.members.get(&relation.id).map_or(&[][..], Vec::as_slice);
+        for table in fed.iter().filter_map(|id| tables.get(id)).filter(|table| table.is_followed()) {
+            match project(relation, &table.synced) {
+                Ok(projection) => self
+                    .routes
+                    .entry(relation.id)
+                    .or_default()
+                    .push(Route { table: table.synced.id, projection: projection.into() }),
+                Err(error) => errors.push((table.synced.id, error)),
+            }
+        }
+        errors
     }
 }
 

@@ -280,7 +280,7 @@ impl Shape {
         if touch == Touch::Differing {
             let ours = list(&targets, ", ", |name| format!("t.{}", quote_ident(name)));
             let theirs = list(&targets, ", ", |name| format!("r.{}", quote_ident(name)));
-            let _ = write!(sql, " AND (ROW({ours}) OPERATOR(pg_catalog.*<>) ROW({theirs})");
+            let _ = write!(sql, " AND (ROW({ours})::record OPERATOR(pg_catalog.*<>) ROW({theirs})::record");
             if self.on_delete == OnDelete::Mark {
                 sql.push_str(" OR t.\"_ods_deleted_at\" IS NOT NULL");
             }

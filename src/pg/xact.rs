@@ -34,6 +34,14 @@ pub fn catch<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
+/// Runs `f` and turns whatever it raises into an error, so that the caller can say more about it.
+/// Nothing is cleaned up: the error must be passed on to [`catch`].
+pub fn caught<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    PgTryBuilder::new(AssertUnwindSafe(f))
+        .catch_others(|caught: CaughtError| Err(OdsError::from(caught)))
+        .execute()
+}
+
 /// Begins a transaction with a snapshot; the same as a statement of a client would find.
 pub fn begin() {
     // SAFETY: the order that core's workers use; raises when a transaction is open already.

@@ -236,7 +236,9 @@ fn not_carried(stream: &Stream, upkeep: &mut Upkeep, synced: &table::SyncedTable
         return Ok(true);
     }
     if stream.owns_publication {
-        upkeep.queue.push((Some(synced.id), add));
+        if !upkeep.queue.iter().any(|(_, sql)| *sql == add) {
+            upkeep.queue.push((Some(synced.id), add));
+        }
     } else {
         let fix = format!("{add};  -- at the source");
         let message = format!("{}.{} is not in publication {}", synced.source_schema, synced.source_table, stream.publication);

@@ -201,7 +201,7 @@ impl<'e> Session<'e> {
     /// Runs until the first failure, or until there is a reason to begin anew.
     pub fn run(&mut self, careful_until: &mut Option<Lsn>) -> Result<End> {
         loop {
-            match self.turn(careful_until) {
+            match xact::caught(|| self.turn(careful_until)) {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
                 // Blamed on the data: the same changes again, one by one, tell which.
