@@ -14,7 +14,7 @@ mod synced;
 
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
-use crate::pg::hooks::{self, Watch, Write};
+use crate::pg::hooks::{self, Standing, Watch, Write};
 use crate::pg::utility::Statement;
 use crate::pg::{relcache, utility};
 use pgrx::pg_sys::Oid;
@@ -92,8 +92,8 @@ impl Watch for Guard {
         Err(refusal(relation, root))
     }
 
-    fn before(statement: Statement) -> Result<Option<Self::Pending>> {
-        if let Some(pending) = lifecycle::before(&statement)? {
+    fn before(statement: Statement, standing: Standing) -> Result<Option<Self::Pending>> {
+        if let Some(pending) = lifecycle::before(&statement, standing)? {
             return Ok(Some(pending));
         }
         ddl::before(statement)

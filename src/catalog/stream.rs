@@ -59,6 +59,16 @@ pub fn by_id(stream_id: i32) -> Result<Option<Stream>> {
     })
 }
 
+/// Forgets a stream that feeds no table any more; false if one came meanwhile.
+pub fn remove_unused(stream_id: i32) -> Result<bool> {
+    let removed = execute(
+        "DELETE FROM ods.stream s WHERE s.stream_id = $1 \
+         AND NOT EXISTS (SELECT FROM ods.synced_table t WHERE t.stream_id = s.stream_id) RETURNING 1",
+        &[stream_id.into()],
+    )?;
+    Ok(removed > 0)
+}
+
 /// Where a stream stands.
 pub fn position(stream_id: i32) -> Result<StoredPosition> {
     Spi::connect(|client| {

@@ -5,10 +5,15 @@
 
 use super::{release, synced};
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::fence::{self, Fence};
+use crate::pg::hooks::Standing;
 use crate::pg::identity;
 use crate::pg::role::ActAs;
 use crate::pg::utility::{Behavior, Statement};
 use crate::pg::{extension, relcache};
+use crate::source::postgres::connect::ServerAccess;
+use crate::source::postgres::quote::quote_literal;
+use crate::source::postgres::slot;
 use crate::worker::board;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, Spi};
@@ -16,7 +21,7 @@ use pgrx::{PgLogLevel, PgSqlErrorCode, Spi};
 type Pending = Box<dyn FnOnce() -> Result<()>>;
 
 /// Refuses, or makes way for the statement; returns what is to be done once it succeeded.
-pub(super) fn before(statement: &Statement) -> Result<Option<Pending>> {
+pub(super) fn before(statement: &Statement, standing: Standing) -> Result<Option<Pending>> {
     match statement {
         Statement::UseAlone { database } => {
             board::hold_database(*database)?;
@@ -33,22 +38,65 @@ pub(super) fn before(statement: &Statement) -> Result<Option<Pending>> {
             }
             let mut streams = synced::streams();
             streams.retain(|stream| servers.contains(&stream.server));
-            if streams.is_empty() { Ok(None) } else { leave(streams) }
+            if streams.is_empty() { Ok(None) } else { leave(streams, standing) }
         }
-        Statement::DropExtension => leave(synced::streams()),
+        Statement::DropExtension => leave(synced::streams(), standing),
         _ => Ok(None),
     }
 }
 
 /// Has the workers leave, and returns the task of leaving the source: the slots of `streams`.
-fn leave(streams: Vec<synced::Stream>) -> Result<Option<Pending>> {
+fn leave(streams: Vec<synced::Stream>, standing: Standing) -> Result<Option<Pending>> {
     board::hold_database(identity::current().database)?;
+    // How to reach the source must be known before the statement takes the server away. A fenced
+    // copy has no slots of its own, and a statement that may be rolled back must leave them alone.
+    let may_drop = standing == Standing::Alone && fence::status() == Fence::Ours;
+    let leaving: Vec<Leaving> = streams
+        .into_iter()
+        .map(|stream| Leaving {
+            access: may_drop.then(|| ServerAccess::for_worker(&stream.server)),
+            server: stream.server,
+            slot: stream.name,
+            publication: stream.publication,
+        })
+        .collect();
     Ok(Some(Box::new(move || {
-        let slots = streams.into_iter().map(|stream| (stream.server, stream.name)).collect();
-        drop_slots(slots);
+        leaving.into_iter().for_each(Leaving::finish);
         board::wake_at_commit();
         Ok(())
     })))
+}
+
+/// A slot that nobody will read any more.
+struct Leaving {
+    server: String,
+    slot: String,
+    publication: Option<String>,
+    access: Option<Result<ServerAccess>>,
+}
+
+impl Leaving {
+    /// Drops the slot at its source, or says what a person must do there: a slot that is left
+    /// behind keeps WAL for ever.
+    fn finish(self) {
+        let dropped = match &self.access {
+            None => Err("The statement is part of a transaction that may still be rolled back.".to_owned()),
+            Some(Err(error)) => Err(error.to_string()),
+            Some(Ok(access)) => slot::drop(access, &self.slot, self.publication.as_deref()).map_err(|error| error.to_string()),
+        };
+        let Err(reason) = dropped else { return };
+        ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_WARNING,
+            format!("replication slot \"{}\" of server \"{}\" is left behind", self.slot, self.server),
+            "ods",
+        )
+        .set_detail(format!("{reason} It keeps WAL at its source until it is dropped there."))
+        .set_hint(format!(
+            "Run at the source: SELECT pg_drop_replication_slot({});",
+            quote_literal(&self.slot)
+        ))
+        .report(PgLogLevel::WARNING);
+    }
 }
 
 fn check_unused(server: &str) -> Result<()> {
@@ -83,24 +131,4 @@ fn follow_server(from: &str, to: &str) -> Result<()> {
     .map_err(|error| OdsError::new(ErrorKind::Bug, format!("server \"{from}\": {error}")))?;
     board::wake_at_commit();
     Ok(())
-}
-
-/// Sees that the replication slots named `(server, slot)` don't hold WAL at their source for ever.
-///
-/// A slot can't be dropped from inside a transaction that may still roll back, so each is named
-/// with the statement to run at its source.
-pub fn drop_slots(slots: Vec<(String, String)>) {
-    for (server, slot) in slots {
-        ErrorReport::new(
-            PgSqlErrorCode::ERRCODE_WARNING,
-            format!("replication slot \"{slot}\" of server \"{server}\" is left behind"),
-            "ods",
-        )
-        .set_detail("It keeps WAL at its source until it is dropped there.")
-        .set_hint(format!(
-            "Run at the source: SELECT pg_drop_replication_slot('{}');",
-            slot.replace('\'', "''")
-        ))
-        .report(PgLogLevel::WARNING);
-    }
 }

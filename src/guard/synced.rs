@@ -119,13 +119,22 @@ pub(super) struct Stream {
     pub server: String,
     /// For a Postgres server, the name of its replication slot.
     pub name: String,
+    /// The publication at the source, where `ods` made it.
+    pub publication: Option<String>,
 }
 
 /// The streams of this database.
 pub(super) fn streams() -> Vec<Stream> {
     let Some(catalog) = extension::table(c"stream") else { return Vec::new() };
-    scan::rows(catalog, [c"stream_id", c"server_name", c"stream_name"], |[id, server, name]| {
-        Some(Stream { id: id.integer()?, server: server.text()?, name: name.text()? })
+    let columns =
+        [c"stream_id", c"server_name", c"stream_name", c"publication_name", c"publication_made_by_ods"];
+    scan::rows(catalog, columns, |[id, server, name, publication, is_ours]| {
+        Some(Stream {
+            id: id.integer()?,
+            server: server.text()?,
+            name: name.text()?,
+            publication: publication.text().filter(|_| is_ours.boolean() == Some(true)),
+        })
     })
 }
 

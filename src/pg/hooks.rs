@@ -13,6 +13,15 @@ use pgrx::{PgLogLevel, PgMemoryContexts};
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
 
+/// Whether a statement makes up its transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It commits with its own end.
+    Alone,
+    /// What follows may still roll it back.
+    InTransaction,
+}
+
 /// What a statement is about to do to the rows of a relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
@@ -34,7 +43,7 @@ pub trait Watch: 'static {
     fn truncate(relation: Oid) -> Result<()>;
 
     /// Called before a utility statement that may concern us; an error stops it.
-    fn before(statement: Statement) -> Result<Option<Self::Pending>>;
+    fn before(statement: Statement, standing: Standing) -> Result<Option<Self::Pending>>;
 
     /// Called after such a statement succeeded, in its transaction; an error undoes it.
     fn after(pending: Self::Pending) -> Result<()>;
@@ -227,8 +236,14 @@ unsafe extern "C-unwind" fn process_utility<W: Watch>(
         let mut pending: *mut Option<W::Pending> = std::ptr::null_mut();
         if utility::concerns((*statement).utilityStmt) {
             pending = pgrx_extern_c_guard(|| {
+                let is_top = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
+                let standing = if pg_sys::IsInTransactionBlock(is_top) {
+                    Standing::InTransaction
+                } else {
+                    Standing::Alone
+                };
                 let wanted = utility::read((*statement).utilityStmt)
-                    .and_then(|statement| raise(W::before(statement)).flatten());
+                    .and_then(|statement| raise(W::before(statement, standing)).flatten());
                 match wanted {
                     Some(wanted) => PgMemoryContexts::TopTransactionContext
                         .leak_and_drop_on_delete(Some(wanted)),

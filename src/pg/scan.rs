@@ -29,6 +29,12 @@ impl Field {
         self.datum.filter(|_| known).map(|datum| datum.value() as i32)
     }
 
+    /// The value of a `boolean` column; `None` for null and for any other type.
+    pub fn boolean(self) -> Option<bool> {
+        let known = self.type_oid == pg_sys::BOOLOID;
+        self.datum.filter(|_| known).map(|datum| datum.value() != 0)
+    }
+
     /// The value of a `text` or `name` column; `None` for null and for any other type.
     pub fn text(self) -> Option<String> {
         let datum = self.datum?;

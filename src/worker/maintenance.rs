@@ -82,7 +82,7 @@ fn read_catalog() -> Result<Catalog> {
             return Ok(Catalog::UnknownVersion(version));
         }
         client
-            .select("SELECT DISTINCT stream_id FROM ods.synced_table", None, &[])?
+            .select("SELECT stream_id FROM ods.stream", None, &[])?
             .filter_map(|row| row.get::<i32>(1).transpose())
             .collect::<std::result::Result<_, _>>()
             .map(Catalog::Streams)

@@ -22,6 +22,7 @@ use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control, connect_replication};
 use crate::source::postgres::establish::{self, Continuity};
 use crate::source::postgres::exchange::Exchange;
+use crate::source::postgres::slot;
 use crate::source::postgres::replication::{Confirmed, Next, Replication, Reply};
 use crate::source::postgres::upkeep;
 use crate::spill::Spill;
@@ -108,15 +109,20 @@ impl<'e> Session<'e> {
     /// Connects, checks that the stream can go on where it stopped, and starts it.
     pub fn open(entry: &'e StreamEntry, care: Care) -> Result<Opened<'e>> {
         let id = entry.stream_id();
-        let Some((stream, stored, access, followed)) = xact::in_transaction(|| {
+        let Some((stream, stored, access, tables)) = xact::in_transaction(|| {
             let Some(stream) = stream::by_id(id)? else { return Ok(None) };
             let access = ServerAccess::for_worker(&stream.server)?;
-            Ok(Some((stream, stream::position(id)?, access, followed_tables(id)?)))
+            Ok(Some((stream, stream::position(id)?, access, count_tables(id)?)))
         })?
         else {
             return Ok(Opened::Ended(End::Stop));
         };
-        if stored.position.is_none() && followed == 0 {
+        if tables.all == 0 {
+            entry.set_state(StreamState::Connecting, "leaving the source, since no table follows it any more");
+            leave(&stream, &access)?;
+            return Ok(Opened::Ended(End::Stop));
+        }
+        if stored.position.is_none() && tables.followed == 0 {
             entry.set_state(StreamState::Failed, "no table of this server follows it: SELECT ods.resume(…);");
             return Ok(Opened::Ended(End::Wait(Duration::from_secs(30))));
         }
@@ -471,6 +477,9 @@ impl<'e> Session<'e> {
                 return Ok(Some(End::Stop));
             }
             let restarted = xact::in_transaction(|| self.applier.reload())?;
+            if self.applier.tables().next().is_none() {
+                return Ok(Some(End::Again));
+            }
             for id in restarted {
                 self.loader.restart(id);
             }
@@ -602,14 +611,27 @@ fn spilling(error: std::io::Error) -> OdsError {
     OdsError::new(ErrorKind::Limit, format!("can't keep a large transaction of the source on disk: {error}"))
 }
 
-fn followed_tables(stream_id: i32) -> Result<i64> {
-    Spi::get_one_with_args::<i64>(
-        "SELECT pg_catalog.count(*) FROM ods.synced_table t JOIN ods.table_state s USING (table_id) \
-         WHERE t.stream_id = $1 AND s.state IN ('loading', 'live')",
+/// How many tables a stream has.
+struct Tables {
+    all: i64,
+    followed: i64,
+}
+
+fn count_tables(stream_id: i32) -> Result<Tables> {
+    let (all, followed) = Spi::get_two_with_args::<i64, i64>(
+        "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE s.state IN ('loading', 'live')) \
+         FROM ods.synced_table t JOIN ods.table_state s USING (table_id) WHERE t.stream_id = $1",
         &[stream_id.into()],
     )
-    .map(Option::unwrap_or_default)
-    .map_err(table::spi_error)
+    .map_err(table::spi_error)?;
+    Ok(Tables { all: all.unwrap_or(0), followed: followed.unwrap_or(0) })
+}
+
+/// Takes slot and publication back from the source, then forgets the stream.
+fn leave(stream: &Stream, access: &ServerAccess) -> Result<()> {
+    let publication = stream.owns_publication.then_some(stream.publication.as_str());
+    slot::drop(access, &stream.slot, publication)?;
+    xact::in_transaction(|| stream::remove_unused(stream.id)).map(drop)
 }
 
 /// Makes the slot and stores where it begins.

@@ -11,4 +11,5 @@ pub mod options;
 pub mod preflight;
 pub mod quote;
 pub mod replication;
+pub mod slot;
 pub mod upkeep;
