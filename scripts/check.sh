@@ -12,12 +12,7 @@ log=$(mktemp)
 summary=()
 passed=0
 failed=0
-
-cleanup() {
-    rm -f "$log"
-    if [ -n "${pg_test_dir:-}" ]; then rm -rf "$pg_test_dir"; fi
-}
-trap cleanup EXIT
+trap 'rm -f "$log" "$log.reason"' EXIT
 trap 'exit 130' INT TERM
 
 # run_tier NAME COMMAND…: a tier passes if its command ends with 0. Status 2 says that it can't be
@@ -60,10 +55,13 @@ tier_pg_test() {
             is_root || { say "the extension can't be installed without sudo"; return 2; }
             path=$PWD/scripts/shim:$PATH
         fi
-        pg_test_dir=$(mktemp -d "${TMPDIR:-/tmp}/ods-pg-test-XXXXXX")
-        chmod 755 "$pg_test_dir"
-        as_root chown "$SERVER_USER" "$pg_test_dir"
-        export CARGO_PGRX_TEST_RUNAS=$SERVER_USER CARGO_PGRX_TEST_PGDATA=$pg_test_dir/data
+        local dir
+        dir=$(mktemp -d "${TMPDIR:-/tmp}/ods-pg-test-XXXXXX")
+        # Tiers run in subshells of their own, so this ends with the tier.
+        trap "rm -rf '$dir'" EXIT
+        chmod 755 "$dir"
+        as_root chown "$SERVER_USER" "$dir"
+        export CARGO_PGRX_TEST_RUNAS=$SERVER_USER CARGO_PGRX_TEST_PGDATA=$dir/data
     fi
     PATH=$path lib_tests ::pg_
 }
@@ -85,10 +83,8 @@ compile_for() {
     fi
     if ! pg_config=$(scripts/headers.sh "$major" 2>"$log.reason"); then
         tail -n 1 "$log.reason"
-        rm -f "$log.reason"
         return 2
     fi
-    rm -f "$log.reason"
     say "Headers: $("$pg_config" --version)"
     PGRX_PG_CONFIG_PATH=$pg_config cargo check --all-targets --no-default-features --features "pg$major pg_test"
 }

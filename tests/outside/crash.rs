@@ -97,7 +97,7 @@ fn source_gone_for_a_while() {
     client::Ask::wait_until(
         &mut ods,
         "the status says that the source is away",
-        "SELECT bool_and(state = 'stalled' AND last_error IS NOT NULL) FROM ods.sync_status",
+        "SELECT bool_and(state = 'stalled' AND reason IS NOT NULL) FROM ods.sync_status",
         Duration::from_secs(60),
     );
     assert_eq!(client::Ask::number(&mut ods, "SELECT count(*) FROM item LIMIT 1").signum(), 1);

@@ -137,16 +137,7 @@ fn databases_drop_with_and_without_force() {
              WHERE database = current_database() AND active)",
             PATIENCE,
         );
-        drop_upstream(&pair, name);
-        // The databases are gone, and with them what would be cleaned.
-        std::mem::forget(sync);
     }
-}
-
-fn drop_upstream(pair: &Pair, name: &str) {
-    pair.source.connect("postgres").run(&format!(
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{name}'"
-    ));
 }
 
 #[test]

@@ -1,15 +1,24 @@
 //! The initial load reads while others write. A row's version is decided by transaction id: a commit
 //! is in the WAL before it is visible, and a source that waits for a standby makes that gap wide.
 
+use crate::support::background::Background;
 use crate::support::client::{self, Ask};
+use crate::support::cluster::ClusterOptions;
 use crate::support::load::{self, Load, LoadOptions, OnBreak};
 use crate::support::pair::{Pair, Sync};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 const WRITERS: u64 = 16;
+
+/// A pair that loads in many small chunks, so that there is much to race with.
+fn chunked(name: &str) -> Arc<Pair> {
+    let source = ClusterOptions::source(&format!("{name}-source"));
+    let ods = ClusterOptions::ods(&format!("{name}-ods")).setting("ods.chunk_rows", "1000");
+    Pair::start_with(source, ods)
+}
 
 fn writers(pair: &Arc<Pair>, database: &str, seed: u64, rows: i64) -> Load {
     let options = LoadOptions {
@@ -31,8 +40,8 @@ fn filled(sync: &Sync, rows: i64) {
 
 #[test]
 fn sixteen_writers() {
-    let pair = Pair::start("sixteen_writers");
-    let rows = 150_000;
+    let pair = chunked("sixteen_writers");
+    let rows = 50_000;
     let sync = Sync::on(&pair, "sixteen_writers");
     filled(&sync, rows);
     let load = writers(&pair, "sixteen_writers", 21, rows);
@@ -52,7 +61,7 @@ fn sixteen_writers() {
 #[test]
 fn small_hot_table() {
     // Few keys, so that nearly every row changes while it is being read.
-    let pair = Pair::start("hot_table");
+    let pair = chunked("hot_table");
     let sync = Sync::on(&pair, "hot_table");
     filled(&sync, 100);
     let load = writers(&pair, "hot_table", 22, 100);
@@ -68,7 +77,7 @@ fn small_hot_table() {
 
 #[test]
 fn loads_over_rows_that_are_there_already() {
-    let pair = Pair::start("adopted");
+    let pair = chunked("adopted");
     let rows = 20_000;
     let sync = Sync::on(&pair, "adopted");
     filled(&sync, rows);
@@ -89,7 +98,7 @@ fn loads_over_rows_that_are_there_already() {
 
 #[test]
 fn pause_and_resume_reconcile_under_load() {
-    let pair = Pair::start("paused");
+    let pair = chunked("paused");
     let rows = 10_000;
     let sync = Sync::on(&pair, "paused");
     filled(&sync, rows);
@@ -108,19 +117,18 @@ fn pause_and_resume_reconcile_under_load() {
 
 #[test]
 fn commits_that_wait_for_a_missing_standby() {
-    let pair = Pair::start("missing_standby");
-    let rows = 150_000;
+    let pair = chunked("missing_standby");
+    let rows = 50_000;
     let sync = Sync::on(&pair, "missing_standby");
     filled(&sync, rows);
     let load = writers(&pair, "missing_standby", 25, rows);
     load.wait_for(200);
 
     // Commits hang between WAL and visibility, are let go, and hang again, throughout the loads.
-    let done = Arc::new(AtomicBool::new(false));
     let switch = {
-        let (pair, done) = (Arc::clone(&pair), Arc::clone(&done));
-        thread::spawn(move || {
-            while !done.load(Ordering::Relaxed) {
+        let pair = Arc::clone(&pair);
+        Background::start(move |stop| {
+            while !stop.load(Ordering::Relaxed) {
                 pair.source.alter_system("synchronous_standby_names", "nobody");
                 thread::sleep(Duration::from_millis(300));
                 pair.source.alter_system("synchronous_standby_names", "");
@@ -131,8 +139,7 @@ fn commits_that_wait_for_a_missing_standby() {
     for round in 0..3 {
         sync.create_loaded(&format!("item_{round}"), "public.item");
     }
-    done.store(true, Ordering::Relaxed);
-    switch.join().expect("the switching thread");
+    switch.stop();
     load.stop();
     for round in 0..3 {
         sync.assert_same(&format!("item_{round}"), "public.item");
@@ -141,8 +148,8 @@ fn commits_that_wait_for_a_missing_standby() {
 
 #[test]
 fn a_load_goes_on_beside_hanging_commits() {
-    let pair = Pair::start("hanging_commits");
-    let rows = 200_000;
+    let pair = chunked("hanging_commits");
+    let rows = 100_000;
     let sync = Sync::on(&pair, "hanging_commits");
     filled(&sync, rows);
     sync.create("item", "public.item");

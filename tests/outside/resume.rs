@@ -1,15 +1,22 @@
 //! An initial load that is cut off goes on where it stood.
 
 use crate::support::client::{self, Ask};
-use crate::support::cluster::Shutdown;
+use crate::support::cluster::{ClusterOptions, Shutdown};
 use crate::support::load::{self, Load, LoadOptions, OnBreak};
 use crate::support::pair::{PATIENCE, Pair, Sync};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const ROWS: i64 = 600_000;
+const ROWS: i64 = 300_000;
 const ROWS_DONE: &str = "SELECT coalesce(sum(rows_done), 0) FROM ods.source_member";
+
+/// A pair that loads in many small chunks, so that a load can be caught under way.
+fn chunked(name: &str) -> Arc<Pair> {
+    let source = ClusterOptions::source(&format!("{name}-source"));
+    let ods = ClusterOptions::ods(&format!("{name}-ods")).setting("ods.chunk_rows", "2000");
+    Pair::start_with(source, ods)
+}
 
 fn half_loaded(pair: &Arc<Pair>, database: &str) -> (Sync, Load) {
     let sync = Sync::on(pair, database);
@@ -50,7 +57,7 @@ fn goes_on_from(sync: &Sync, stood: i64) {
 
 #[test]
 fn worker_killed_during_the_load() {
-    let pair = Pair::start("load_killed");
+    let pair = chunked("load_killed");
     let (sync, writers) = half_loaded(&pair, "load_killed");
     pair.ods.kill9(sync.stream_worker());
     let stood = sync.ods().number(ROWS_DONE);
@@ -63,7 +70,7 @@ fn worker_killed_during_the_load() {
 
 #[test]
 fn source_lost_during_the_load() {
-    let pair = Pair::start("load_source_lost");
+    let pair = chunked("load_source_lost");
     let (sync, writers) = half_loaded(&pair, "load_source_lost");
     pair.source.restart(Shutdown::Immediate);
     let stood = sync.ods().number(ROWS_DONE);
@@ -74,7 +81,7 @@ fn source_lost_during_the_load() {
 
 #[test]
 fn adding_a_table_does_not_stall_the_others() {
-    let pair = Pair::start("no_stall");
+    let pair = chunked("no_stall");
     let sync = Sync::on(&pair, "no_stall");
     let mut source = sync.source();
     source.run("CREATE TABLE small (id int PRIMARY KEY, n int); INSERT INTO small VALUES (1, 0)");

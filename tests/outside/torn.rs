@@ -1,21 +1,21 @@
 //! Nobody ever sees half an upstream transaction.
 
+use crate::support::background::Background;
 use crate::support::client::{self, Ask};
 use crate::support::cluster::Shutdown;
 use crate::support::pair::{Pair, Sync};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const ACCOUNTS: i64 = 200;
 const TOTAL: &str =
     "SELECT (SELECT sum(balance) FROM checking) + (SELECT sum(balance) FROM savings)";
 
-/// Moves money between two tables, one transfer a transaction, until told to stop.
-fn transfers(pair: &Arc<Pair>, database: &str, stop: &Arc<AtomicBool>) -> thread::JoinHandle<u64> {
-    let (pair, database, stop) = (Arc::clone(pair), database.to_owned(), Arc::clone(stop));
-    thread::spawn(move || {
+/// Moves money between two tables, one transfer a transaction; comes to their number.
+fn transfers(pair: &Arc<Pair>, database: &str) -> Background<u64> {
+    let (pair, database) = (Arc::clone(pair), database.to_owned());
+    Background::start(move |stop| {
         let mut client = client::connect_as(&pair.source, &database, "app");
         let mut rng = fastrand::Rng::with_seed(41);
         let mut count = 0;
@@ -53,9 +53,8 @@ fn accounts(sync: &Sync) {
 fn sums_over_two_tables_never_waver() {
     let sync = Sync::shared("torn");
     accounts(&sync);
-    let stop = Arc::new(AtomicBool::new(false));
     let pair = Pair::shared();
-    let writer = transfers(&pair, "torn", &stop);
+    let writer = transfers(&pair, "torn");
     let mut reader = sync.ods();
     let mut seen = std::collections::BTreeSet::new();
     let end = Instant::now() + Duration::from_secs(5);
@@ -63,8 +62,7 @@ fn sums_over_two_tables_never_waver() {
         assert_eq!(reader.number(TOTAL), 2 * ACCOUNTS * 1000, "half a transaction is visible");
         seen.insert(reader.number("SELECT sum(balance) FROM savings"));
     }
-    stop.store(true, Ordering::Relaxed);
-    assert!(writer.join().expect("the writer") > 0);
+    assert!(writer.stop() > 0);
     assert!(seen.len() > 10, "the reader watched something move: {} states", seen.len());
     sync.assert_same("checking", "public.checking");
     sync.assert_same("savings", "public.savings");
@@ -75,8 +73,7 @@ fn sums_hold_through_crashes_of_the_ods_server() {
     let pair = Pair::start("torn_crash");
     let sync = Sync::on(&pair, "torn_crash");
     accounts(&sync);
-    let stop = Arc::new(AtomicBool::new(false));
-    let writer = transfers(&pair, "torn_crash", &stop);
+    let writer = transfers(&pair, "torn_crash");
     for _ in 0..3 {
         pair.ods.restart(Shutdown::Immediate);
         let mut reader = sync.ods();
@@ -85,8 +82,7 @@ fn sums_hold_through_crashes_of_the_ods_server() {
             assert_eq!(reader.number(TOTAL), 2 * ACCOUNTS * 1000, "half a transaction is visible");
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    writer.join().expect("the writer");
+    writer.stop();
     sync.assert_same("checking", "public.checking");
     sync.assert_same("savings", "public.savings");
 }

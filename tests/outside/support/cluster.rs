@@ -280,7 +280,8 @@ impl Drop for Cluster {
             }
         }
         if failed {
-            let kept = logs_dir().join(format!("{}-{}.log", std::process::id(), self.name));
+            let number_and_name = self.home.file_name().unwrap_or_default().display();
+            let kept = logs_dir().join(format!("{}-{number_and_name}.log", std::process::id()));
             match fs::create_dir_all(logs_dir()).and_then(|()| fs::copy(self.log_file(), &kept)) {
                 Ok(_) => eprintln!("server log of {}: {}", self.name, kept.display()),
                 Err(error) => eprintln!("server log of {} is lost: {error}", self.name),

@@ -131,7 +131,12 @@ impl Writer {
         while !self.stop.load(Ordering::Relaxed) {
             let result = match &mut client {
                 Some(client) => self.transaction(client),
-                None => connect().map(|fresh| client = Some(fresh)),
+                None => connect().and_then(|mut fresh| {
+                    // Bounds a wait for a standby too, so that a failed test can stop its writers.
+                    fresh.batch_execute("SET statement_timeout = '60s'")?;
+                    client = Some(fresh);
+                    Ok(())
+                }),
             };
             match result {
                 Ok(()) => thread::sleep(options.pause),

@@ -1,5 +1,6 @@
 //! Clusters, clients, load and comparison for the outside tests.
 
+pub mod background;
 pub mod checksum;
 pub mod client;
 pub mod cluster;
