@@ -19,7 +19,7 @@ const FIRST_CHUNK_ROWS: usize = 2_000;
 const SWEEP_KEYS: i64 = 5_000;
 /// Keys of one question for rows that lack a value.
 const REREAD_KEYS: usize = 1_000;
-/// Chunks that wait for the stream to pass their mark; the next is read meanwhile.
+/// Chunks that wait for the stream to pass their mark hold this many times the bytes of one at most.
 const CHUNKS_AHEAD: usize = 2;
 /// How soon to look again whether old writers have ended.
 const WRITERS_AGAIN: Duration = Duration::from_millis(20);
@@ -163,7 +163,9 @@ impl Loader {
             let (table, holders) = (*table, holders.clone());
             return self.ask_writers(applier, table, holders, access);
         }
-        if self.ready.len() >= CHUNKS_AHEAD {
+        // A stream with a backlog passes the marks late: small chunks are read far ahead then.
+        let waiting: usize = self.ready.iter().map(|chunk| chunk.rows.lines.len()).sum();
+        if waiting >= CHUNKS_AHEAD * settings::chunk_bytes() {
             return Ok(());
         }
         self.begin_next(applier, published, access)
@@ -285,6 +287,7 @@ impl Loader {
             None => FIRST_CHUNK_ROWS,
             Some(bytes) => (settings::chunk_bytes() / bytes).clamp(1, settings::chunk_rows()),
         };
+        let is_pending = applier.has_pending();
         let Some(table) = applier.table(id) else { return Ok(None) };
         if table.synced.state == TableState::Loading {
             for member in table.synced.members.iter().filter(|member| !member.loaded) {
@@ -297,9 +300,11 @@ impl Loader {
                 }
             }
         }
-        if waiting {
+        // What follows reads or writes here, which must not mix with changes that are pending.
+        if waiting || is_pending {
             return Ok(None);
         }
+        let Some(table) = applier.table(id) else { return Ok(None) };
         if table.synced.state == TableState::Loading && table.synced.sweep == Sweep::Due {
             let keys = xact::in_transaction(|| apply_chunk::local_keys(table, SWEEP_KEYS))?;
             if !keys.is_empty() {

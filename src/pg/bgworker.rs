@@ -103,6 +103,15 @@ const SAFE_SETTINGS: &[(&CStr, &CStr)] = &[
     (c"IntervalStyle", c"postgres"),
     (c"array_nulls", c"on"),
     (c"xmloption", c"content"),
+    // A batch is small beside the table it goes to, whatever the table's statistics say, and comes
+    // in key order: the index of the key is always the way to its rows.
+    (c"enable_hashjoin", c"off"),
+    (c"enable_mergejoin", c"off"),
+    (c"enable_seqscan", c"off"),
+    (c"enable_bitmapscan", c"off"),
+    (c"enable_material", c"off"),
+    (c"enable_memoize", c"off"),
+    (c"jit", c"off"),
 ];
 
 /// Makes a fresh worker process fit for work: signals, connection, name, safe settings.

@@ -24,7 +24,7 @@ use crate::source::postgres::establish::{self, Continuity};
 use crate::source::postgres::exchange::Exchange;
 use crate::source::postgres::slot;
 use crate::source::postgres::replication::{Confirmed, Next, Replication, Reply};
-use crate::source::postgres::upkeep;
+use crate::source::postgres::upkeep::Heartbeat;
 use crate::spill::Spill;
 use pgrx::Spi;
 use std::collections::HashMap;
@@ -95,6 +95,8 @@ pub struct Session<'e> {
     asked_at: Instant,
     changed_at: Instant,
     reload_due: bool,
+    /// A heartbeat whose view of the publication is yet to be compared.
+    heartbeat: Option<Heartbeat>,
 }
 
 /// What opening came to.
@@ -200,6 +202,7 @@ impl<'e> Session<'e> {
             asked_at: now,
             changed_at: now,
             reload_due: false,
+            heartbeat: None,
             stream,
         })))
     }
@@ -486,6 +489,13 @@ impl<'e> Session<'e> {
             self.loader.retain(&mut self.applier);
             self.upkeep.look_soon();
         }
+        if let Some(heartbeat) = self.heartbeat.take() {
+            if self.applier.has_pending() {
+                self.commit()?;
+            }
+            self.reload_due |=
+                publication::compare(&heartbeat, &self.stream, &mut self.applier, &mut self.upkeep)?;
+        }
         // An idle stream stores its position too, so that the source can let go of its WAL.
         let moved = self.position > self.stored || self.probe_passed();
         if moved && !self.applier.has_pending() && self.stored_at.elapsed() >= IDLE_STORE {
@@ -518,13 +528,7 @@ impl<'e> Session<'e> {
                 return Ok(Some(End::Again));
             }
         }
-        if self.applier.has_pending() || !self.at_boundary() {
-            // The publication is looked at again with the next heartbeat.
-            return Ok(None);
-        }
-        if publication::compare(&heartbeat, &self.stream, &mut self.applier, &mut self.upkeep)? {
-            self.reload_due = true;
-        }
+        self.heartbeat = Some(heartbeat);
         Ok(None)
     }
 
