@@ -76,7 +76,8 @@ impl Probes {
 
     /// Takes out what a stream at `position` proves: the latest clock of all probes passed.
     pub fn passed(&mut self, position: u64) -> Option<i64> {
-        let proven = self.0.iter().filter(|probe| probe.lsn <= position).map(|probe| probe.clock_us).max();
+        let proven =
+            self.0.iter().filter(|probe| probe.lsn <= position).map(|probe| probe.clock_us).max();
         self.0.retain(|probe| probe.lsn > position);
         proven
     }

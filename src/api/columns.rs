@@ -15,8 +15,11 @@ pub struct Wanted {
 /// Reads one item: `name` or `name AS other`, each an SQL identifier, quoted where it must be.
 pub fn parse(item: &str) -> Result<Wanted> {
     let bad = || {
-        OdsError::new(ErrorKind::InvalidArgument, format!("can't read the column list item {item:?}"))
-            .hint("columns => '{id, full_name AS name, \"\\\"Mixed Case\\\" AS mixed\"}'")
+        OdsError::new(
+            ErrorKind::InvalidArgument,
+            format!("can't read the column list item {item:?}"),
+        )
+        .hint("columns => '{id, full_name AS name, \"\\\"Mixed Case\\\" AS mixed\"}'")
     };
     let (source, rest) = identifier(item.trim_start()).ok_or_else(bad)?;
     let rest = rest.trim_start();

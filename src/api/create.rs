@@ -9,8 +9,8 @@ use crate::catalog::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::guard;
-use crate::pg::owner;
 use crate::pg::libpq::Connection;
+use crate::pg::owner;
 use crate::pg::wait::Deadline;
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control};
@@ -91,14 +91,20 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
     }
     check_choices(request)?;
     let access = ServerAccess::for_caller(request.server)?;
-    let mut connection =
-        connect_control(&access, Deadline::after(settings::connect_timeout()))?;
+    let mut connection = connect_control(&access, Deadline::after(settings::connect_timeout()))?;
     let found = find_source(&mut connection, &access, request)?;
     let key = key_of(&found, request.key)?;
     let plan = plan_columns(&found, request, &key)?;
     let types = types::plan(&mut connection, &plan)?;
     drop(connection);
-    let table = target::prepare(request.target, &plan, &types, request.transform, request.filter, on_delete(request)?)?;
+    let table = target::prepare(
+        request.target,
+        &plan,
+        &types,
+        request.transform,
+        request.filter,
+        on_delete(request)?,
+    )?;
     owner::as_extension_owner(|| {
         fence::record()?;
         let stream = stream_for(&access)?;
@@ -118,20 +124,29 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
 
 fn on_delete(request: &Request<'_>) -> Result<OnDelete> {
     OnDelete::parse(request.on_delete).ok_or_else(|| {
-        OdsError::new(ErrorKind::InvalidArgument, format!("on_delete can't be {:?}", request.on_delete))
-            .hint("on_delete => 'delete', 'mark' or 'ignore'")
+        OdsError::new(
+            ErrorKind::InvalidArgument,
+            format!("on_delete can't be {:?}", request.on_delete),
+        )
+        .hint("on_delete => 'delete', 'mark' or 'ignore'")
     })
 }
 
 fn check_choices(request: &Request<'_>) -> Result<()> {
     on_delete(request)?;
     if !["real-time", "near-real-time", "batch", "feedback"].contains(&request.tier) {
-        return Err(OdsError::new(ErrorKind::InvalidArgument, format!("tier can't be {:?}", request.tier))
-            .hint("tier => 'real-time', 'near-real-time', 'batch' or 'feedback'"));
+        return Err(OdsError::new(
+            ErrorKind::InvalidArgument,
+            format!("tier can't be {:?}", request.tier),
+        )
+        .hint("tier => 'real-time', 'near-real-time', 'batch' or 'feedback'"));
     }
     if request.consumer.trim().is_empty() {
-        return Err(OdsError::new(ErrorKind::InvalidArgument, "every synced table is kept for a named consumer")
-            .hint("consumer => 'support cockpit'"));
+        return Err(OdsError::new(
+            ErrorKind::InvalidArgument,
+            "every synced table is kept for a named consumer",
+        )
+        .hint("consumer => 'support cockpit'"));
     }
     if request.max_staleness.as_ref().is_some_and(|bound| bound.as_micros() <= 0) {
         return Err(OdsError::new(ErrorKind::InvalidArgument, "max_staleness must be positive")
@@ -156,19 +171,31 @@ fn find_source(
     let Some(source) = found.into_iter().next() else {
         return Err(OdsError::new(
             ErrorKind::NotFound,
-            format!("the source has no table {}.{}", quote_ident(&wanted.0), quote_ident(&wanted.1)),
+            format!(
+                "the source has no table {}.{}",
+                quote_ident(&wanted.0),
+                quote_ident(&wanted.1)
+            ),
         )
-        .hint(format!("SELECT source_schema, source_table FROM ods.discover({});", quote_literal(request.server))));
+        .hint(format!(
+            "SELECT source_schema, source_table FROM ods.discover({});",
+            quote_literal(request.server)
+        )));
     };
     let role = access.source_user().unwrap_or("the role of the user mapping");
-    let keyless_but_chosen = request.key.is_some() && source.replica_identity == ReplicaIdentity::Full;
+    let keyless_but_chosen =
+        request.key.is_some() && source.replica_identity == ReplicaIdentity::Full;
     if let Some(obstacle) = obstacle::obstacles(&source, role)
         .into_iter()
         .find(|_| !(keyless_but_chosen && source.key().is_none()))
     {
         let error = OdsError::new(
             ErrorKind::Unsupported,
-            format!("table {} of the source can't be synced: {}", source.quoted_name(), obstacle.reason),
+            format!(
+                "table {} of the source can't be synced: {}",
+                source.quoted_name(),
+                obstacle.reason
+            ),
         );
         return Err(match obstacle.fix {
             Some(fix) => error.hint(format!("{fix}  -- at the source")),
@@ -195,7 +222,10 @@ fn key_of(source: &SourceTable, chosen: Option<&[String]>) -> Result<Vec<String>
             theirs.join(", ")
         ),
     )
-    .hint(format!("ALTER TABLE {} REPLICA IDENTITY USING INDEX …;  -- at the source", source.quoted_name())))
+    .hint(format!(
+        "ALTER TABLE {} REPLICA IDENTITY USING INDEX …;  -- at the source",
+        source.quoted_name()
+    )))
 }
 
 /// The relations at the source that hold the table's rows: oid, schema, name, estimated rows.
@@ -211,7 +241,11 @@ fn members(source: &SourceTable) -> Vec<(u32, &str, &str, Option<i64>)> {
 }
 
 /// Which columns are read, under which names, in which types they will be here.
-fn plan_columns(source: &SourceTable, request: &Request<'_>, key: &[String]) -> Result<Vec<ColumnPlan>> {
+fn plan_columns(
+    source: &SourceTable,
+    request: &Request<'_>,
+    key: &[String],
+) -> Result<Vec<ColumnPlan>> {
     let wanted: Vec<Wanted> = match request.columns {
         Some(items) => items.iter().map(|item| columns::parse(item)).collect::<Result<_>>()?,
         None => source
@@ -225,13 +259,21 @@ fn plan_columns(source: &SourceTable, request: &Request<'_>, key: &[String]) -> 
     let mut plan: Vec<ColumnPlan> = Vec::with_capacity(wanted.len());
     for Wanted { source: name, target } in wanted {
         let column = source.columns.iter().find(|column| column.name == name).ok_or_else(|| {
-            OdsError::new(ErrorKind::NotFound, format!("table {display} of the source has no column {name:?}"))
-                .hint(format!("SELECT columns FROM ods.discover('{}') WHERE source_table = '{}';", request.server, source.name))
+            OdsError::new(
+                ErrorKind::NotFound,
+                format!("table {display} of the source has no column {name:?}"),
+            )
+            .hint(format!(
+                "SELECT columns FROM ods.discover('{}') WHERE source_table = '{}';",
+                request.server, source.name
+            ))
         })?;
         if column.generated != Generated::No {
             return Err(OdsError::new(
                 ErrorKind::Unsupported,
-                format!("column {name:?} of {display} is generated there, and changes do not carry it"),
+                format!(
+                    "column {name:?} of {display} is generated there, and changes do not carry it"
+                ),
             )
             .hint("Leave it out of `columns`, and compute it here."));
         }

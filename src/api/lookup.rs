@@ -2,8 +2,8 @@
 
 use crate::catalog::table::spi_error;
 use crate::error::{ErrorKind, OdsError, Result};
-use pgrx::prelude::*;
 use pgrx::PgRelation;
+use pgrx::prelude::*;
 
 /// A stream as a caller names it, by its server.
 pub struct NamedStream {
@@ -55,7 +55,9 @@ pub fn refuse_fixed_snapshot(function: &str) -> Result<()> {
     if crate::pg::xact::uses_one_snapshot() {
         return Err(OdsError::new(
             ErrorKind::WrongState,
-            format!("{function} needs a READ COMMITTED transaction, since this one keeps its snapshot"),
+            format!(
+                "{function} needs a READ COMMITTED transaction, since this one keeps its snapshot"
+            ),
         )
         .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"));
     }

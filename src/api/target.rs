@@ -74,7 +74,9 @@ pub fn prepare(
     let transformed = check_user_sql(plan, &local_types, transform, filter)?;
     let key = key_of(plan);
     let (relation, has_rows) = match existing {
-        Some(relation) => adopt(relation, &qualified, plan, transformed.as_deref(), &key, on_delete)?,
+        Some(relation) => {
+            adopt(relation, &qualified, plan, transformed.as_deref(), &key, on_delete)?
+        }
         None => {
             (make(&qualified, plan, &local_types, transformed.as_deref(), &key, on_delete)?, false)
         }
@@ -85,7 +87,8 @@ pub fn prepare(
         targets: plan
             .iter()
             .map(|column| {
-                (transform.is_none() || column.key_position.is_some()).then(|| column.target.clone())
+                (transform.is_none() || column.key_position.is_some())
+                    .then(|| column.target.clone())
             })
             .collect(),
         local_types,
@@ -175,9 +178,13 @@ fn make(
         None => plan
             .iter()
             .zip(local_types)
-            .map(|(column, kind)| match column.collation.as_deref().filter(|name| is_collation(name)) {
-                Some(collation) => format!("{} {kind} COLLATE {collation}", quote_ident(&column.target)),
-                None => format!("{} {kind}", quote_ident(&column.target)),
+            .map(|(column, kind)| {
+                match column.collation.as_deref().filter(|name| is_collation(name)) {
+                    Some(collation) => {
+                        format!("{} {kind} COLLATE {collation}", quote_ident(&column.target))
+                    }
+                    None => format!("{} {kind}", quote_ident(&column.target)),
+                }
             })
             .collect(),
     };
@@ -234,8 +241,11 @@ fn adopt(
     on_delete: OnDelete,
 ) -> Result<(pg_sys::Oid, bool)> {
     if guard::is_synced(relation) {
-        return Err(OdsError::new(ErrorKind::AlreadyExists, format!("{qualified} is a synced table already"))
-            .hint("TABLE ods.sync_status;"));
+        return Err(OdsError::new(
+            ErrorKind::AlreadyExists,
+            format!("{qualified} is a synced table already"),
+        )
+        .hint("TABLE ods.sync_status;"));
     }
     let owns = Spi::get_one_with_args::<bool>(
         "SELECT pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE') FROM pg_catalog.pg_class c WHERE c.oid = $1",
@@ -243,7 +253,10 @@ fn adopt(
     )
     .map_err(spi_error)?;
     if owns != Some(true) {
-        return Err(OdsError::new(ErrorKind::Forbidden, format!("must be owner of table {qualified}")));
+        return Err(OdsError::new(
+            ErrorKind::Forbidden,
+            format!("must be owner of table {qualified}"),
+        ));
     }
     guard::check_adoptable(relation)?;
     let needed: Vec<&str> = match transformed {

@@ -94,9 +94,13 @@ impl LocalType {
             Ok(_) => {
                 return Err(OdsError::new(
                     ErrorKind::AlreadyExists,
-                    format!("type {qualified} exists here with another definition than at the source"),
+                    format!(
+                        "type {qualified} exists here with another definition than at the source"
+                    ),
                 )
-                .hint("Create the table in another schema, or leave the column out by `columns`."));
+                .hint(
+                    "Create the table in another schema, or leave the column out by `columns`.",
+                ));
             }
             Err(pgrx::spi::Error::InvalidPosition) => {
                 let labels = labels
@@ -104,7 +108,8 @@ impl LocalType {
                     .map(|label| format!("'{}'", label.replace('\'', "''")))
                     .collect::<Vec<_>>()
                     .join(", ");
-                Spi::run(&format!("CREATE TYPE {qualified} AS ENUM ({labels})")).map_err(spi_error)?;
+                Spi::run(&format!("CREATE TYPE {qualified} AS ENUM ({labels})"))
+                    .map_err(spi_error)?;
             }
             Err(error) => return Err(spi_error(error)),
         }

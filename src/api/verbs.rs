@@ -66,7 +66,10 @@ fn release(table_id: i32) -> Result<()> {
     Ok(())
 }
 
-fn change_state(relation: &PgRelation, change: impl FnOnce(i32, String) -> Result<()>) -> Result<()> {
+fn change_state(
+    relation: &PgRelation,
+    change: impl FnOnce(i32, String) -> Result<()>,
+) -> Result<()> {
     let id = lookup::owned_table(relation)?;
     owner::as_extension_owner(|| {
         let state = Spi::get_one_with_args::<String>(

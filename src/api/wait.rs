@@ -24,8 +24,11 @@ fn wait(server: &str, position: &str, timeout: pgrx::datum::Interval) -> Result<
     lookup::refuse_fixed_snapshot("ods.wait_for_position")?;
     let stream = lookup::stream_of_server(server)?;
     let wanted: Lsn = position.parse().map_err(|_| {
-        OdsError::new(ErrorKind::InvalidArgument, format!("{position:?} is not a position of server \"{server}\""))
-            .hint("SELECT pg_current_wal_insert_lsn();  -- at the source, after the commit")
+        OdsError::new(
+            ErrorKind::InvalidArgument,
+            format!("{position:?} is not a position of server \"{server}\""),
+        )
+        .hint("SELECT pg_current_wal_insert_lsn();  -- at the source, after the commit")
     })?;
     let limit = duration(timeout);
     let deadline = Instant::now() + limit;

@@ -10,9 +10,9 @@ use crate::catalog::{incident, stream};
 use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
+use crate::guard::Writing;
 use crate::load::memory::Memory;
 use crate::pg::{owner::ActingAs, subxact, xact};
-use crate::guard::Writing;
 use crate::settings;
 use pgrx::Spi;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -131,7 +131,9 @@ impl Applier {
                     table.synced = synced.clone();
                     match table.synced.state {
                         TableState::Loading => table.begin_memory(),
-                        TableState::Live if !table.synced.rereads.is_empty() => table.begin_memory(),
+                        TableState::Live if !table.synced.rereads.is_empty() => {
+                            table.begin_memory()
+                        }
                         _ => table.memory = None,
                     }
                     Ok(table)
@@ -274,7 +276,9 @@ impl Applier {
                 None => Mode::Live,
             };
             let written = match self.care {
-                Care::Fast => xact::caught(|| write::write(&mut table.target, &mut table.batch, mode)),
+                Care::Fast => {
+                    xact::caught(|| write::write(&mut table.target, &mut table.batch, mode))
+                }
                 Care::Single => {
                     subxact::run(|| write::write(&mut table.target, &mut table.batch, mode))
                 }

@@ -2,8 +2,8 @@
 
 use crate::apply::applier::{Applier, Table};
 use crate::apply::write::{self, Mode};
-use crate::batch::TableBatch;
 use crate::batch::Stamp;
+use crate::batch::TableBatch;
 use crate::catalog::table::{self, Sweep, spi_error};
 use crate::decode::cell::Cell;
 use crate::error::{ErrorKind, OdsError, Result};
@@ -47,14 +47,18 @@ pub fn apply(
     if is_plain(table, chunk) && !chunk.rows.is_empty() {
         let key = table.synced.key();
         let untouched = touched.is_empty()
-            || chunk.rows.iter().all(|line| {
-                key_of(line, &key).is_some_and(|key| !touched.contains(cells(&key)))
-            });
+            || chunk
+                .rows
+                .iter()
+                .all(|line| key_of(line, &key).is_some_and(|key| !touched.contains(cells(&key))));
         if untouched {
-            match xact::catch(|| applier.within(|applier| insert_raw(applier, chunk, keep_reading))) {
+            match xact::catch(|| applier.within(|applier| insert_raw(applier, chunk, keep_reading)))
+            {
                 Ok(()) => return finish(applier, chunk, position, fresh_as_of),
                 // A row that the stream brought is there already.
-                Err(error) if error.kind == ErrorKind::Local(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION) => {
+                Err(error)
+                    if error.kind == ErrorKind::Local(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION) =>
+                {
                     applier.forget_transaction();
                 }
                 Err(error) => return Err(error),
@@ -89,7 +93,13 @@ fn finish(
     applier.within(|applier| {
         match &chunk.what {
             What::Range { member, .. } => {
-                table::member_progress(id, *member, chunk.last_key.as_deref(), rows, chunk.is_last)?;
+                table::member_progress(
+                    id,
+                    *member,
+                    chunk.last_key.as_deref(),
+                    rows,
+                    chunk.is_last,
+                )?;
             }
             What::Sweep { keys } => table::sweep_progress(id, keys.last().map(Vec::as_slice))?,
             What::Rereads { keys } => {
@@ -101,7 +111,9 @@ fn finish(
         if let Some(table) = applier.table(id) {
             match &chunk.what {
                 What::Range { member, .. } => {
-                    if let Some(member) = table.synced.members.iter_mut().find(|known| known.oid == *member) {
+                    if let Some(member) =
+                        table.synced.members.iter_mut().find(|known| known.oid == *member)
+                    {
                         member.loaded = chunk.is_last;
                         member.rows_done += rows;
                         if chunk.last_key.is_some() {
@@ -210,7 +222,10 @@ fn push_rows(batch: &mut TableBatch, rows: &Rows) -> Result<()> {
             Some(text) => Cell::Text(text),
         });
         batch.push_base(cells, None).map_err(|error| {
-            OdsError::new(ErrorKind::Mismatch, format!("a row of the source can't be applied: {error}"))
+            OdsError::new(
+                ErrorKind::Mismatch,
+                format!("a row of the source can't be applied: {error}"),
+            )
         })?;
     }
     Ok(())

@@ -74,7 +74,8 @@ impl Routes {
         self.routes.remove(&relation.id);
         let mut errors = Vec::new();
         let fed = self.members.get(&relation.id).map_or(&[][..], Vec::as_slice);
-        for table in fed.iter().filter_map(|id| tables.get(id)).filter(|table| table.is_followed()) {
+        for table in fed.iter().filter_map(|id| tables.get(id)).filter(|table| table.is_followed())
+        {
             match project(relation, &table.synced) {
                 Ok(projection) => self
                     .routes
@@ -104,7 +105,9 @@ fn project(relation: &Relation, table: &SyncedTable) -> std::result::Result<Vec<
                 .columns
                 .iter()
                 .position(|there| there.name.as_bytes() == column.source_name.as_bytes())
-                .ok_or_else(|| changed(format!("column {} is no longer sent", column.source_name)))?;
+                .ok_or_else(|| {
+                    changed(format!("column {} is no longer sent", column.source_name))
+                })?;
             let there = &relation.columns[found];
             if there.type_oid != column.source_type_oid {
                 return Err(changed(format!(
@@ -112,7 +115,8 @@ fn project(relation: &Relation, table: &SyncedTable) -> std::result::Result<Vec<
                     column.source_name, column.source_type
                 )));
             }
-            let identifies = there.in_identity || relation.replica_identity == ReplicaIdentity::Full;
+            let identifies =
+                there.in_identity || relation.replica_identity == ReplicaIdentity::Full;
             if column.key_position.is_some() && !identifies {
                 return Err(changed(format!(
                     "key column {} is no longer part of the replica identity",

@@ -65,7 +65,11 @@ pub fn quote_ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn list<T>(items: impl IntoIterator<Item = T>, separator: &str, mut one: impl FnMut(T) -> String) -> String {
+fn list<T>(
+    items: impl IntoIterator<Item = T>,
+    separator: &str,
+    mut one: impl FnMut(T) -> String,
+) -> String {
     let mut text = String::new();
     for (number, item) in items.into_iter().enumerate() {
         if number > 0 {
@@ -146,9 +150,8 @@ impl Shape {
                     let target = self.columns[column].target.as_deref().unwrap_or_default();
                     format!("s.{} = b.v{column}", quote_ident(target))
                 });
-                let columns = list(self.transformed.iter(), ", ", |name| {
-                    format!("s.{}", quote_ident(name))
-                });
+                let columns =
+                    list(self.transformed.iter(), ", ", |name| format!("s.{}", quote_ident(name)));
                 format!(
                     "(SELECT {columns}, {}, b.committed_at FROM ({}) s JOIN batch b ON {on})",
                     keys("s"),
@@ -186,7 +189,9 @@ impl Shape {
     pub fn delete(&self) -> Option<String> {
         let on = self.same_key("t", "b", "k");
         match self.on_delete {
-            OnDelete::Delete => Some(format!("DELETE FROM {} t USING batch b WHERE {on}", self.table)),
+            OnDelete::Delete => {
+                Some(format!("DELETE FROM {} t USING batch b WHERE {on}", self.table))
+            }
             OnDelete::Mark => Some(format!(
                 "UPDATE {} t SET \"_ods_deleted_at\" = COALESCE(b.committed_at, pg_catalog.statement_timestamp()), \
                  \"_ods_synced_at\" = pg_catalog.statement_timestamp() \
@@ -262,11 +267,9 @@ impl Shape {
     pub fn update_whole(&self, touch: Touch) -> String {
         let targets = self.targets();
         let keys = self.key_targets();
-        let mut set = list(
-            targets.iter().filter(|name| !keys.contains(name)),
-            ", ",
-            |name| format!("{} = r.{}", quote_ident(name), quote_ident(name)),
-        );
+        let mut set = list(targets.iter().filter(|name| !keys.contains(name)), ", ", |name| {
+            format!("{} = r.{}", quote_ident(name), quote_ident(name))
+        });
         if !set.is_empty() {
             set.push_str(", ");
         }
@@ -280,7 +283,10 @@ impl Shape {
         if touch == Touch::Differing {
             let ours = list(&targets, ", ", |name| format!("t.{}", quote_ident(name)));
             let theirs = list(&targets, ", ", |name| format!("r.{}", quote_ident(name)));
-            let _ = write!(sql, " AND (ROW({ours})::record OPERATOR(pg_catalog.*<>) ROW({theirs})::record");
+            let _ = write!(
+                sql,
+                " AND (ROW({ours})::record OPERATOR(pg_catalog.*<>) ROW({theirs})::record"
+            );
             if self.on_delete == OnDelete::Mark {
                 sql.push_str(" OR t.\"_ods_deleted_at\" IS NOT NULL");
             }
@@ -393,7 +399,11 @@ mod tests {
             table: "\"public\".\"t\"".into(),
             columns: vec![
                 Column { source: "id".into(), target: Some("id".into()), sql_type: "int4".into() },
-                Column { source: "Name".into(), target: Some("name".into()), sql_type: "text".into() },
+                Column {
+                    source: "Name".into(),
+                    target: Some("name".into()),
+                    sql_type: "text".into(),
+                },
             ],
             key: vec![0],
             transform: None,

@@ -6,8 +6,8 @@ use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::encoding;
 use crate::pg::row_store::{ColumnType, RowType};
 use crate::pg::spi::{Connection, Statement};
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use std::collections::HashMap;
 
 /// Rows a statement is planned for; a typical batch.
@@ -98,7 +98,11 @@ impl Target {
                 (Some(name), None) => Some(attributes.get(name).ok_or_else(|| {
                     OdsError::new(
                         ErrorKind::Mismatch,
-                        format!("synced table {} has no column {}", table.display(), quote_ident(name)),
+                        format!(
+                            "synced table {} has no column {}",
+                            table.display(),
+                            quote_ident(name)
+                        ),
                     )
                 })?),
                 _ => None,

@@ -67,7 +67,10 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     let mut work = sort_out(&spi, target, batch, mode)?;
     delete(&spi, target, &work)?;
     let mut rereads = std::mem::take(&mut work.rereads);
-    if target.shape.has_user_sql() || mode != Mode::Live || target.shape.on_delete != OnDelete::Delete {
+    if target.shape.has_user_sql()
+        || mode != Mode::Live
+        || target.shape.on_delete != OnDelete::Delete
+    {
         write_checked(&spi, target, &work, mode)?;
     } else {
         write_live(&spi, target, &work)?;
@@ -286,7 +289,12 @@ fn read_local(
 }
 
 /// Runs a statement over whole rows; the number it touched.
-fn run(spi: &Connection, target: &mut Target, kind: &Kind, rows: &[(Whole<'_>, Option<i64>)]) -> Result<u64> {
+fn run(
+    spi: &Connection,
+    target: &mut Target,
+    kind: &Kind,
+    rows: &[(Whole<'_>, Option<i64>)],
+) -> Result<u64> {
     let Some((statement, row_type)) = target.statement(spi, kind)? else { return Ok(0) };
     let mut store = row_type.store();
     for (row, committed_at) in rows {

@@ -2,8 +2,8 @@
 
 use crate::error::{ErrorKind, OdsError, Result};
 use pgrx::datum::DatumWithOid;
-use pgrx::prelude::*;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 
 /// What a synced table is doing, as stored.
@@ -274,7 +274,9 @@ fn rereads_of(table_id: i32) -> Result<Vec<Vec<String>>> {
 
 /// Runs a statement that writes the catalog; the number of rows it touched.
 pub fn execute(sql: &str, args: &[DatumWithOid<'_>]) -> Result<usize> {
-    Spi::connect_mut(|client| client.update(sql, None, args).map(|rows| rows.len()).map_err(spi_error))
+    Spi::connect_mut(|client| {
+        client.update(sql, None, args).map(|rows| rows.len()).map_err(spi_error)
+    })
 }
 
 /// An SPI failure that pgrx reports as a value rather than by raising.
@@ -286,7 +288,12 @@ pub fn spi_error(error: pgrx::spi::Error) -> OdsError {
 ///
 /// `fresh_as_of` freezes at the stream's value when a table is set aside, and is cleared when it
 /// follows the stream again.
-pub fn set_state(table_id: i32, state: TableState, reason: Option<&str>, fix: Option<&str>) -> Result<()> {
+pub fn set_state(
+    table_id: i32,
+    state: TableState,
+    reason: Option<&str>,
+    fix: Option<&str>,
+) -> Result<()> {
     execute(
         "UPDATE ods.table_state s SET state = $2, reason = $3, fix = $4, since = pg_catalog.clock_timestamp(), \
                 fresh_as_of = CASE WHEN $2 = 'live' THEN NULL \

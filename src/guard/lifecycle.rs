@@ -80,14 +80,21 @@ impl Leaving {
     /// behind keeps WAL for ever.
     fn finish(self) {
         let dropped = match &self.access {
-            None => Err("The statement is part of a transaction that may still be rolled back.".to_owned()),
+            None => {
+                Err("The statement is part of a transaction that may still be rolled back."
+                    .to_owned())
+            }
             Some(Err(error)) => Err(error.to_string()),
-            Some(Ok(access)) => slot::drop(access, &self.slot, self.publication.as_deref()).map_err(|error| error.to_string()),
+            Some(Ok(access)) => slot::drop(access, &self.slot, self.publication.as_deref())
+                .map_err(|error| error.to_string()),
         };
         let Err(reason) = dropped else { return };
         ErrorReport::new(
             PgSqlErrorCode::ERRCODE_WARNING,
-            format!("replication slot \"{}\" of server \"{}\" is left behind", self.slot, self.server),
+            format!(
+                "replication slot \"{}\" of server \"{}\" is left behind",
+                self.slot, self.server
+            ),
             "ods",
         )
         .set_detail(format!("{reason} It keeps WAL at its source until it is dropped there."))

@@ -126,8 +126,13 @@ pub(super) struct Stream {
 /// The streams of this database.
 pub(super) fn streams() -> Vec<Stream> {
     let Some(catalog) = extension::table(c"stream") else { return Vec::new() };
-    let columns =
-        [c"stream_id", c"server_name", c"stream_name", c"publication_name", c"publication_made_by_ods"];
+    let columns = [
+        c"stream_id",
+        c"server_name",
+        c"stream_name",
+        c"publication_name",
+        c"publication_made_by_ods",
+    ];
     scan::rows(catalog, columns, |[id, server, name, publication, is_ours]| {
         Some(Stream {
             id: id.integer()?,

@@ -60,12 +60,21 @@ impl ChunkSource {
     }
 
     /// Reads up to `limit` rows of one relation in key order, after `after`.
-    pub fn range(&self, schema: &str, table: &str, after: Option<&[String]>, limit: usize) -> String {
+    pub fn range(
+        &self,
+        schema: &str,
+        table: &str,
+        after: Option<&[String]>,
+        limit: usize,
+    ) -> String {
         let key = self.key_list();
         let mut sql = self.select(schema, table, "ONLY ");
         if let Some(after) = after {
             let values = joined(
-                after.iter().zip(&self.key_types).map(|(value, kind)| format!("{}::{kind}", literal(value))),
+                after
+                    .iter()
+                    .zip(&self.key_types)
+                    .map(|(value, kind)| format!("{}::{kind}", literal(value))),
             );
             let _ = write!(sql, " WHERE ROW({key}) > ROW({values})");
         }
@@ -181,7 +190,10 @@ mod tests {
     #[test]
     fn a_range_goes_on_after_the_last_key() {
         let sql = source().range("public", "t", Some(&["a'b\\".into(), "7".into()]), 10);
-        assert!(sql.contains(r#"ROW("Kind", "id") > ROW( E'a''b\\'::text,  E'7'::bigint)"#), "{sql}");
+        assert!(
+            sql.contains(r#"ROW("Kind", "id") > ROW( E'a''b\\'::text,  E'7'::bigint)"#),
+            "{sql}"
+        );
         assert!(sql.contains(r#"ORDER BY "Kind", "id" LIMIT 10"#), "{sql}");
         assert!(!source().range("public", "t", None, 10).contains("WHERE"));
     }

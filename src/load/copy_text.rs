@@ -53,7 +53,8 @@ pub fn push_field(line: &mut Vec<u8>, value: Option<&[u8]>) {
         line.extend_from_slice(b"\\N");
         return;
     };
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t')) {
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t'))
+    {
         line.extend_from_slice(&rest[..at]);
         line.push(b'\\');
         line.push(match rest[at] {

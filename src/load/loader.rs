@@ -65,8 +65,15 @@ pub struct Chunk {
 enum Step {
     Nothing,
     /// Waiting until the transactions that may have written the table unseen have ended.
-    Writers { table: i32, holders: Option<Vec<String>>, again: Option<Instant> },
-    Reading { table: i32, what: What },
+    Writers {
+        table: i32,
+        holders: Option<Vec<String>>,
+        again: Option<Instant>,
+    },
+    Reading {
+        table: i32,
+        what: What,
+    },
 }
 
 /// The loader of one stream.
@@ -126,8 +133,11 @@ impl Loader {
 
     /// Forgets what is under way for tables that are no longer being read.
     pub fn retain(&mut self, applier: &mut Applier) {
-        let wanted: HashSet<i32> =
-            applier.tables().filter(|table| table.memory.is_some()).map(|table| table.synced.id).collect();
+        let wanted: HashSet<i32> = applier
+            .tables()
+            .filter(|table| table.memory.is_some())
+            .map(|table| table.synced.id)
+            .collect();
         self.settled.retain(|id| wanted.contains(id));
         self.cursors.retain(|(id, _), _| wanted.contains(id));
         self.ready.retain(|chunk| wanted.contains(&chunk.table));
@@ -177,12 +187,18 @@ impl Loader {
                 let now: Vec<String> = answer
                     .results
                     .last()
-                    .map(|rows| (0..rows.len()).filter_map(|row| rows.get(row, 0).map(str::to_owned)).collect())
+                    .map(|rows| {
+                        (0..rows.len())
+                            .filter_map(|row| rows.get(row, 0).map(str::to_owned))
+                            .collect()
+                    })
                     .unwrap_or_default();
                 // Only those that were there at the first look can hold changes that nobody sent.
                 let left: Vec<String> = match holders {
                     None => now,
-                    Some(before) => before.into_iter().filter(|holder| now.contains(holder)).collect(),
+                    Some(before) => {
+                        before.into_iter().filter(|holder| now.contains(holder)).collect()
+                    }
                 };
                 if left.is_empty() {
                     self.settled.insert(table);
@@ -236,7 +252,13 @@ impl Loader {
     }
 
     /// Writes a chunk; the applier has nothing pending. What comes of it commits with `position`.
-    pub fn apply(&mut self, applier: &mut Applier, chunk: Chunk, position: &str, fresh_as_of: Option<i64>) -> Result<()> {
+    pub fn apply(
+        &mut self,
+        applier: &mut Applier,
+        chunk: Chunk,
+        position: &str,
+        fresh_as_of: Option<i64>,
+    ) -> Result<()> {
         let id = chunk.table;
         let exchange = &mut self.exchange;
         let keep_reading = &mut || {
@@ -273,7 +295,11 @@ impl Loader {
             let Some(table) = applier.table(id) else { continue };
             let sql = self.sql(table, &what);
             let patience = settings::network_timeout() * CHUNK_PATIENCE;
-            self.exchange(access)?.send(&sql, Deadline::after(patience), settings::chunk_bytes())?;
+            self.exchange(access)?.send(
+                &sql,
+                Deadline::after(patience),
+                settings::chunk_bytes(),
+            )?;
             self.step = Step::Reading { table: id, what };
             return Ok(());
         }
@@ -291,10 +317,10 @@ impl Loader {
         let Some(table) = applier.table(id) else { return Ok(None) };
         if table.synced.state == TableState::Loading {
             for member in table.synced.members.iter().filter(|member| !member.loaded) {
-                let cursor = self.cursors.entry((id, member.oid)).or_insert_with(|| Cursor {
-                    after: member.last_key.clone(),
-                    at_end: false,
-                });
+                let cursor = self
+                    .cursors
+                    .entry((id, member.oid))
+                    .or_insert_with(|| Cursor { after: member.last_key.clone(), at_end: false });
                 if !cursor.at_end {
                     return Ok(Some(What::Range { member: member.oid, limit }));
                 }
@@ -331,13 +357,18 @@ impl Loader {
         let key = synced.key();
         let source = ChunkSource {
             columns: synced.columns.iter().map(|column| column.source_name.clone()).collect(),
-            key_types: key.iter().map(|&column| synced.columns[column].source_type.clone()).collect(),
+            key_types: key
+                .iter()
+                .map(|&column| synced.columns[column].source_type.clone())
+                .collect(),
             key,
         };
         match what {
             What::Range { member, limit } => {
-                let after =
-                    self.cursors.get(&(synced.id, *member)).and_then(|cursor| cursor.after.as_deref());
+                let after = self
+                    .cursors
+                    .get(&(synced.id, *member))
+                    .and_then(|cursor| cursor.after.as_deref());
                 let found = synced.members.iter().find(|known| known.oid == *member);
                 let (schema, name) = found.map_or(
                     (synced.source_schema.as_str(), synced.source_table.as_str()),
@@ -383,9 +414,9 @@ impl Loader {
             let connection = connect_sql(access, Deadline::after(settings::connect_timeout()))?;
             self.exchange = Some(Exchange::new(connection));
         }
-        self.exchange
-            .as_mut()
-            .ok_or_else(|| OdsError::new(crate::error::ErrorKind::Bug, "the loader has no connection"))
+        self.exchange.as_mut().ok_or_else(|| {
+            OdsError::new(crate::error::ErrorKind::Bug, "the loader has no connection")
+        })
     }
 
     /// What keeps the tables from being loaded, for the status.

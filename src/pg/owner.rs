@@ -52,14 +52,19 @@ impl Drop for ActingAs {
 }
 
 /// Runs `f` as the owner of the extension, who owns the catalog tables.
-pub fn as_extension_owner<T>(f: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {
+pub fn as_extension_owner<T>(
+    f: impl FnOnce() -> crate::error::Result<T>,
+) -> crate::error::Result<T> {
     let owner = pgrx::Spi::get_one::<pg_sys::Oid>(
         "SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname = 'ods'",
     )
     .map_err(crate::catalog::table::spi_error)?
     .ok_or_else(|| {
-        crate::error::OdsError::new(crate::error::ErrorKind::NotFound, "extension ods is not installed here")
-            .hint("CREATE EXTENSION ods;")
+        crate::error::OdsError::new(
+            crate::error::ErrorKind::NotFound,
+            "extension ods is not installed here",
+        )
+        .hint("CREATE EXTENSION ods;")
     })?;
     let _acting = ActingAs::user(owner);
     f()

@@ -42,7 +42,12 @@ pub struct Statement {
 
 impl Statement {
     /// Prepares `sql`, in which `batch` is a relation of type `rows`.
-    pub fn prepare(_spi: &Connection, sql: &str, rows: &RowType, expected_rows: f64) -> Result<Self> {
+    pub fn prepare(
+        _spi: &Connection,
+        sql: &str,
+        rows: &RowType,
+        expected_rows: f64,
+    ) -> Result<Self> {
         let text = CString::new(sql)
             .map_err(|_| OdsError::new(ErrorKind::InvalidArgument, "a statement holds a NUL"))?;
         let mut relation = ephemeral(std::ptr::null_mut(), rows.descriptor(), expected_rows);

@@ -117,7 +117,9 @@ impl Upkeep {
                     self.obstacle = None;
                     self.look_soon();
                 }
-                (Doing::Altering { table, sql }, Err(error)) if error.kind == ErrorKind::SourceRefused => {
+                (Doing::Altering { table, sql }, Err(error))
+                    if error.kind == ErrorKind::SourceRefused =>
+                {
                     self.refused(stream, applier, table, &sql, &error)?;
                 }
                 (_, Err(error)) => return Err(error),
@@ -159,9 +161,18 @@ impl Upkeep {
         }
         let name = table.synced.display();
         let relation = table.synced.relation;
-        let message = format!("{}.{} is not in publication {}: {error}", table.synced.source_schema, table.synced.source_table, stream.publication);
+        let message = format!(
+            "{}.{} is not in publication {}: {error}",
+            table.synced.source_schema, table.synced.source_table, stream.publication
+        );
         xact::in_transaction(|| {
-            incident::record(stream.id, Some((relation, &name)), IncidentKind::Publication, &message, Some(&fix))
+            incident::record(
+                stream.id,
+                Some((relation, &name)),
+                IncidentKind::Publication,
+                &message,
+                Some(&fix),
+            )
         })
     }
 }
@@ -208,7 +219,9 @@ pub fn compare(
         let unwanted: HashSet<(&str, &str)> = heartbeat
             .published
             .iter()
-            .filter(|there| !wanted_roots.contains(&there.root) && !wanted_roots.contains(&there.oid))
+            .filter(|there| {
+                !wanted_roots.contains(&there.root) && !wanted_roots.contains(&there.oid)
+            })
             .map(|there| (there.root_schema.as_str(), there.root_name.as_str()))
             .collect();
         for (schema, name) in unwanted {
@@ -221,7 +234,8 @@ pub fn compare(
 /// A table that the publication does not carry: it is added where that is ours to do. One that was
 /// carried before has missed changes.
 fn not_carried(stream: &Stream, upkeep: &mut Upkeep, synced: &table::SyncedTable) -> Result<bool> {
-    let add = upkeep::add_table_sql(&stream.publication, &synced.source_schema, &synced.source_table);
+    let add =
+        upkeep::add_table_sql(&stream.publication, &synced.source_schema, &synced.source_table);
     if synced.state == TableState::Live {
         let reason = format!(
             "{}.{} is no longer in publication {}, or was dropped or made anew",
@@ -231,7 +245,13 @@ fn not_carried(stream: &Stream, upkeep: &mut Upkeep, synced: &table::SyncedTable
         let fix = format!("SELECT ods.resume('{name}');");
         xact::in_transaction(|| {
             table::set_state(synced.id, TableState::Failed, Some(&reason), Some(&fix))?;
-            incident::record(stream.id, Some((synced.relation, &name)), IncidentKind::Gap, &reason, Some(&fix))
+            incident::record(
+                stream.id,
+                Some((synced.relation, &name)),
+                IncidentKind::Gap,
+                &reason,
+                Some(&fix),
+            )
         })?;
         return Ok(true);
     }
@@ -241,10 +261,19 @@ fn not_carried(stream: &Stream, upkeep: &mut Upkeep, synced: &table::SyncedTable
         }
     } else {
         let fix = format!("{add};  -- at the source");
-        let message = format!("{}.{} is not in publication {}", synced.source_schema, synced.source_table, stream.publication);
+        let message = format!(
+            "{}.{} is not in publication {}",
+            synced.source_schema, synced.source_table, stream.publication
+        );
         upkeep.obstacle = Some(format!("{message}. {fix}"));
         xact::in_transaction(|| {
-            incident::record(stream.id, Some((synced.relation, &synced.display())), IncidentKind::Publication, &message, Some(&fix))
+            incident::record(
+                stream.id,
+                Some((synced.relation, &synced.display())),
+                IncidentKind::Publication,
+                &message,
+                Some(&fix),
+            )
         })?;
     }
     Ok(false)
@@ -257,16 +286,18 @@ fn same_members(synced: &table::SyncedTable, carried: &[&Published]) -> bool {
 
 /// Partitions came or went: new ones are loaded, the rows of those that went are searched for.
 fn change_members(synced: &table::SyncedTable, carried: &[&Published]) -> Result<()> {
-    let gone = synced
-        .members
-        .iter()
-        .any(|member| carried.iter().all(|there| there.oid != member.oid));
+    let gone =
+        synced.members.iter().any(|member| carried.iter().all(|there| there.oid != member.oid));
     xact::in_transaction(|| {
         table::execute(
             "DELETE FROM ods.source_member WHERE table_id = $1 AND source_oid <> ALL ($2)",
             &[
                 synced.id.into(),
-                carried.iter().map(|there| pgrx::pg_sys::Oid::from(there.oid)).collect::<Vec<_>>().into(),
+                carried
+                    .iter()
+                    .map(|there| pgrx::pg_sys::Oid::from(there.oid))
+                    .collect::<Vec<_>>()
+                    .into(),
             ],
         )?;
         for there in carried {
@@ -290,7 +321,12 @@ fn change_members(synced: &table::SyncedTable, carried: &[&Published]) -> Result
             &[synced.id.into(), sweep.into()],
         )?;
         if synced.state == TableState::Live {
-            table::set_state(synced.id, TableState::Loading, Some("the source's partitions changed"), None)?;
+            table::set_state(
+                synced.id,
+                TableState::Loading,
+                Some("the source's partitions changed"),
+                None,
+            )?;
         }
         Ok(())
     })

@@ -22,8 +22,8 @@ use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control, connect_replication};
 use crate::source::postgres::establish::{self, Continuity};
 use crate::source::postgres::exchange::Exchange;
-use crate::source::postgres::slot;
 use crate::source::postgres::replication::{Confirmed, Next, Replication, Reply};
+use crate::source::postgres::slot;
 use crate::source::postgres::upkeep::Heartbeat;
 use crate::spill::Spill;
 use pgrx::Spi;
@@ -120,12 +120,18 @@ impl<'e> Session<'e> {
             return Ok(Opened::Ended(End::Stop));
         };
         if tables.all == 0 {
-            entry.set_state(StreamState::Connecting, "leaving the source, since no table follows it any more");
+            entry.set_state(
+                StreamState::Connecting,
+                "leaving the source, since no table follows it any more",
+            );
             leave(&stream, &access)?;
             return Ok(Opened::Ended(End::Stop));
         }
         if stored.position.is_none() && tables.followed == 0 {
-            entry.set_state(StreamState::Failed, "no table of this server follows it: SELECT ods.resume(…);");
+            entry.set_state(
+                StreamState::Failed,
+                "no table of this server follows it: SELECT ods.resume(…);",
+            );
             return Ok(Opened::Ended(End::Wait(Duration::from_secs(30))));
         }
         let connecting = || Deadline::after(settings::connect_timeout());
@@ -135,7 +141,8 @@ impl<'e> Session<'e> {
         let identity = establish::identify(&mut connection)?;
         let position = match stored.position.as_deref().map(str::parse::<Lsn>) {
             Some(Ok(position)) => {
-                match establish::continuity(&mut connection, &stream, &stored, position, &identity)? {
+                match establish::continuity(&mut connection, &stream, &stored, position, &identity)?
+                {
                     Continuity::Whole => {
                         if stored.timeline != Some(identity.timeline) {
                             xact::in_transaction(|| stream::set_timeline(id, identity.timeline))?;
@@ -162,7 +169,9 @@ impl<'e> Session<'e> {
         let server_encoding = connection
             .parameter_status(c"server_encoding")
             .and_then(|name| encoding::number(&name))
-            .ok_or_else(|| OdsError::new(ErrorKind::Unsupported, "the source's encoding is not known here"))?;
+            .ok_or_else(|| {
+                OdsError::new(ErrorKind::Unsupported, "the source's encoding is not known here")
+            })?;
         let mut applier = Applier::new(id, server_encoding, care);
         xact::in_transaction(|| applier.reload())?;
         let replication = Replication::start(
@@ -219,7 +228,10 @@ impl<'e> Session<'e> {
                         && error.kind.retry() == Retry::Never
                         && matches!(error.kind, ErrorKind::Local(_) | ErrorKind::Mismatch) =>
                 {
-                    pgrx::log!("ods: stream {} applies change by change after: {error}", self.stream.id);
+                    pgrx::log!(
+                        "ods: stream {} applies change by change after: {error}",
+                        self.stream.id
+                    );
                     *careful_until = Some(self.source_end.max(self.position));
                     xact::recover();
                     return Ok(End::Again);
@@ -312,14 +324,20 @@ impl<'e> Session<'e> {
                     Ok(())
                 }
                 _ => match self.streamed.get_mut(&xid) {
-                    Some(spill) => spill.append(decoded.subxid.unwrap_or(xid), payload).map_err(spilling),
-                    None => Err(OdsError::new(ErrorKind::Protocol, "a streamed change of an unknown transaction")),
+                    Some(spill) => {
+                        spill.append(decoded.subxid.unwrap_or(xid), payload).map_err(spilling)
+                    }
+                    None => Err(OdsError::new(
+                        ErrorKind::Protocol,
+                        "a streamed change of an unknown transaction",
+                    )),
                 },
             };
         }
         match pgoutput::decode(payload, Block::Plain).map_err(protocol)?.message {
             Message::Begin { committed_at_us, xid, .. } => {
-                self.incoming = Some(Incoming { stamp: Stamp { committed_at_us, xid }, has_origin: false });
+                self.incoming =
+                    Some(Incoming { stamp: Stamp { committed_at_us, xid }, has_origin: false });
                 Ok(())
             }
             Message::Commit(commit) => self.transaction_ended(commit),
@@ -378,7 +396,10 @@ impl<'e> Session<'e> {
 
     fn streamed_commit(&mut self, xid: u32, commit: Commit) -> Result<()> {
         let Some(mut spill) = self.streamed.remove(&xid) else {
-            return Err(OdsError::new(ErrorKind::Protocol, "a commit of an unknown streamed transaction"));
+            return Err(OdsError::new(
+                ErrorKind::Protocol,
+                "a commit of an unknown streamed transaction",
+            ));
         };
         let stamp = Stamp { committed_at_us: commit.committed_at_us, xid };
         self.incoming = Some(Incoming { stamp, has_origin: false });
@@ -493,8 +514,12 @@ impl<'e> Session<'e> {
             if self.applier.has_pending() {
                 self.commit()?;
             }
-            self.reload_due |=
-                publication::compare(&heartbeat, &self.stream, &mut self.applier, &mut self.upkeep)?;
+            self.reload_due |= publication::compare(
+                &heartbeat,
+                &self.stream,
+                &mut self.applier,
+                &mut self.upkeep,
+            )?;
         }
         // An idle stream stores its position too, so that the source can let go of its WAL.
         let moved = self.position > self.stored || self.probe_passed();
@@ -523,7 +548,9 @@ impl<'e> Session<'e> {
         }
         if let (Some(limit), Some(retained)) = (settings::max_retained_wal(), heartbeat.retained) {
             if retained > limit {
-                let reason = format!("the source kept {retained} bytes of WAL for us, more than ods.max_retained_wal");
+                let reason = format!(
+                    "the source kept {retained} bytes of WAL for us, more than ods.max_retained_wal"
+                );
                 give_up(&self.stream, &reason)?;
                 return Ok(Some(End::Again));
             }
@@ -612,7 +639,10 @@ fn protocol(error: crate::decode::DecodeError) -> OdsError {
 }
 
 fn spilling(error: std::io::Error) -> OdsError {
-    OdsError::new(ErrorKind::Limit, format!("can't keep a large transaction of the source on disk: {error}"))
+    OdsError::new(
+        ErrorKind::Limit,
+        format!("can't keep a large transaction of the source on disk: {error}"),
+    )
 }
 
 /// How many tables a stream has.

@@ -68,7 +68,8 @@ fn care_of(careful_until: Option<Lsn>) -> Care {
 
 /// A copy never touches the sources, and a catalog of another version is left alone.
 fn may_connect(entry: &StreamEntry) -> Result<bool> {
-    let (fence, version) = xact::in_transaction(|| Ok((fence::confirm()?, fence::catalog_version())))?;
+    let (fence, version) =
+        xact::in_transaction(|| Ok((fence::confirm()?, fence::catalog_version())))?;
     if let Some(version) = version.filter(|version| *version != CATALOG_VERSION) {
         let reason = format!(
             "the catalog has version {version}, this library knows {CATALOG_VERSION}: ALTER EXTENSION ods UPDATE;"
@@ -79,11 +80,15 @@ fn may_connect(entry: &StreamEntry) -> Result<bool> {
     match fence {
         Fence::Ours => Ok(true),
         Fence::NoIdentity => {
-            entry.set_state(StreamState::Fenced, "the catalog has no identity: SELECT ods.adopt_database();");
+            entry.set_state(
+                StreamState::Fenced,
+                "the catalog has no identity: SELECT ods.adopt_database();",
+            );
             Ok(false)
         }
         Fence::Foreign { reason } => {
-            entry.set_state(StreamState::Fenced, &format!("{reason}: SELECT ods.adopt_database();"));
+            entry
+                .set_state(StreamState::Fenced, &format!("{reason}: SELECT ods.adopt_database();"));
             Ok(false)
         }
     }

@@ -25,7 +25,7 @@ fn writers(pair: &Arc<Pair>, database: &str, seed: u64, rows: i64) -> Load {
         writers: WRITERS,
         seed,
         rows,
-        pause: Duration::from_millis(1),
+        pause: Duration::from_millis(20),
         on_break: OnBreak::Fail,
     };
     let (pair, database) = (Arc::clone(pair), database.to_owned());
@@ -46,14 +46,14 @@ fn sixteen_writers() {
     filled(&sync, rows);
     let load = writers(&pair, "sixteen_writers", 21, rows);
     load.wait_for(200);
-    for round in 0..4 {
+    for round in 0..2 {
         let target = format!("item_{round}");
         sync.create_loaded(&target, "public.item");
     }
     load.wait_for(200);
     load.stop();
     sync.settle();
-    for round in 0..4 {
+    for round in 0..2 {
         sync.assert_same(&format!("item_{round}"), "public.item");
     }
 }

@@ -58,7 +58,10 @@ pub fn continuity(
         )));
     }
     if stored.database.as_ref() != Some(&identity.database) {
-        return Ok(Continuity::Gap(format!("the source is another database: {}", identity.database)));
+        return Ok(Continuity::Gap(format!(
+            "the source is another database: {}",
+            identity.database
+        )));
     }
     if let Some(before) = stored.timeline {
         if identity.timeline < before {
@@ -190,7 +193,11 @@ pub fn ensure_publication(control: &mut Connection, stream: &Stream) -> Result<(
 
 /// Makes the slot; the LSN from which it streams. Waits until the transactions that are running at
 /// the source have ended, since decoding can only begin then.
-pub fn create_slot(replication: &mut Connection, stream: &Stream, patience: Deadline) -> Result<Lsn> {
+pub fn create_slot(
+    replication: &mut Connection,
+    stream: &Stream,
+    patience: Deadline,
+) -> Result<Lsn> {
     let version = replication.server_version();
     let name = quote_ident(&stream.slot);
     let options = match version {
@@ -208,7 +215,9 @@ pub fn create_slot(replication: &mut Connection, stream: &Stream, patience: Dead
             )
             .hint("SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start;  -- at the source"));
         }
-        Err(error) => return Err(OdsError::from(error).context("can't create the replication slot")),
+        Err(error) => {
+            return Err(OdsError::from(error).context("can't create the replication slot"));
+        }
     };
     rows.get(0, 1).and_then(|text| text.parse().ok()).ok_or_else(|| {
         OdsError::new(ErrorKind::Protocol, "the source did not tell where the new slot begins")

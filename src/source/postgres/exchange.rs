@@ -1,9 +1,9 @@
 //! A statement on its way at the source while the stream goes on.
 
+use crate::decode::lsn::Lsn;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::load::chunk::Rows as ChunkRows;
 use crate::load::snapshot::Snapshot;
-use crate::decode::lsn::Lsn;
 use crate::pg::libpq::{Connection, CopyPoll, Flush, Rows, Step};
 use crate::pg::wait::{Deadline, Interest, Watch};
 
@@ -124,7 +124,10 @@ impl Exchange {
                 Ok(Step::WouldBlock) => return self.late(),
                 Ok(Step::Done) => break,
                 Ok(Step::CopyBoth) => {
-                    return Err(OdsError::new(ErrorKind::Protocol, "the source began a stream unasked"));
+                    return Err(OdsError::new(
+                        ErrorKind::Protocol,
+                        "the source began a stream unasked",
+                    ));
                 }
                 Err(error) => {
                     let lost = !matches!(error, crate::pg::libpq::PqError::Refused(_));
@@ -158,8 +161,10 @@ impl Exchange {
 
 /// The rows before a chunk's COPY tell its snapshot and mark.
 fn begin_chunk(results: &[Rows]) -> Result<ChunkRows> {
-    let odd = || OdsError::new(ErrorKind::Protocol, "the source did not tell the snapshot of a chunk");
-    let head = results.iter().rev().find(|rows| rows.width() == 2 && rows.len() == 1).ok_or_else(odd)?;
+    let odd =
+        || OdsError::new(ErrorKind::Protocol, "the source did not tell the snapshot of a chunk");
+    let head =
+        results.iter().rev().find(|rows| rows.width() == 2 && rows.len() == 1).ok_or_else(odd)?;
     let snapshot = head.get(0, 0).and_then(|text| text.parse::<Snapshot>().ok()).ok_or_else(odd)?;
     let mark = head.get(0, 1).and_then(|text| text.parse::<Lsn>().ok()).ok_or_else(odd)?;
     Ok(ChunkRows::new(snapshot, mark.0))

@@ -63,14 +63,19 @@ pub fn heartbeat_sql(slot: &str, publication: &str) -> String {
 /// Reads a heartbeat's answer.
 pub fn read(answer: &Answer) -> Result<Heartbeat> {
     let odd = || OdsError::new(ErrorKind::Protocol, "the source answered a heartbeat oddly");
-    let [clock, slot, publication, published] = answer.results.as_slice() else { return Err(odd()) };
+    let [clock, slot, publication, published] = answer.results.as_slice() else {
+        return Err(odd());
+    };
     let clock_us: i64 = clock.get(0, 0).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
     let lsn: Lsn = clock.get(0, 1).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
     Ok(Heartbeat {
         probe: Probe { clock_us: from_unix_us(clock_us), lsn: lsn.0 },
         retained: slot.get(0, 0).and_then(|text| text.parse().ok()),
         has_publication: !publication.is_empty(),
-        published: (0..published.len()).map(|row| read_published(published, row)).collect::<Option<_>>().ok_or_else(odd)?,
+        published: (0..published.len())
+            .map(|row| read_published(published, row))
+            .collect::<Option<_>>()
+            .ok_or_else(odd)?,
     })
 }
 
