@@ -45,7 +45,7 @@ pub struct LoadOptions {
     pub seed: u64,
     /// Keys up to this one exist at the start.
     pub rows: i64,
-    /// Rest between transactions.
+    /// Rest between transactions, on average; they come in bursts.
     pub pause: Duration,
     /// What a broken connection means.
     pub on_break: OnBreak,
@@ -127,7 +127,10 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, options: LoadOptions, connect: &dyn Fn() -> Result<Client, postgres::Error>) {
+        // Races need transactions that follow each other at once; the rest comes after a burst.
+        const BURST: u32 = 20;
         let mut client = None;
+        let mut in_burst = 0;
         while !self.stop.load(Ordering::Relaxed) {
             let result = match &mut client {
                 Some(client) => self.transaction(client),
@@ -139,7 +142,13 @@ impl Writer {
                 }),
             };
             match result {
-                Ok(()) => thread::sleep(options.pause),
+                Ok(()) => {
+                    in_burst += 1;
+                    if in_burst == BURST {
+                        in_burst = 0;
+                        thread::sleep(options.pause * BURST);
+                    }
+                }
                 Err(error) if error.code().is_some_and(is_conflict) => {
                     if let Some(client) = &mut client {
                         let _ = client.batch_execute("ROLLBACK");
