@@ -95,7 +95,7 @@ impl ChunkSource {
         }));
         let _ = write!(
             sql,
-            " WHERE ({}) IN (SELECT {casts} FROM pg_catalog.unnest({arrays}) AS wanted({}))",
+            " WHERE ({}) IN (SELECT {casts} FROM unnest({arrays}) AS wanted({}))",
             self.key_list(),
             names.join(", ")
         );

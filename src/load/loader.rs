@@ -3,7 +3,7 @@
 use crate::apply::applier::{Applier, Table};
 use crate::apply::chunk as apply_chunk;
 use crate::catalog::table::{self, Sweep, TableState};
-use crate::error::{OdsError, Result};
+use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::chunk::{ChunkSource, Rows, key_of};
 use crate::pg::wait::{Deadline, Watch};
 use crate::pg::xact;
@@ -160,8 +160,21 @@ impl Loader {
     ) -> Result<()> {
         if let Some(exchange) = &mut self.exchange {
             if exchange.is_running() {
-                let Some(answer) = exchange.advance()? else { return Ok(()) };
-                self.answered(applier, answer)?;
+                match exchange.advance() {
+                    Ok(None) => return Ok(()),
+                    Ok(Some(answer)) => self.answered(applier, answer)?,
+                    // The source refuses to give the rows of one table; the others go on.
+                    Err(error) if error.kind == ErrorKind::SourceRefused => {
+                        match std::mem::replace(&mut self.step, Step::Nothing) {
+                            Step::Reading { table, .. } => {
+                                applier.fail(table, error.context("reading rows at the source"));
+                                self.restart(table);
+                            }
+                            _ => return Err(error),
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         if let Step::Writers { again: Some(again), .. } = &self.step {
@@ -267,9 +280,19 @@ impl Loader {
                 let _ = exchange.absorb();
             }
         };
-        match apply_chunk::apply(applier, &chunk, position, fresh_as_of, keep_reading)? {
-            apply_chunk::Outcome::Applied => {}
-            apply_chunk::Outcome::ReadAgain => self.restart(id),
+        let applied = xact::catch(|| {
+            apply_chunk::apply(applier, &chunk, position, fresh_as_of, keep_reading)
+        });
+        match applied {
+            Ok(apply_chunk::Outcome::Applied) => {}
+            Ok(apply_chunk::Outcome::ReadAgain) => self.restart(id),
+            // Rows that can't be written set their table aside, and nothing else.
+            Err(error) if error.kind.retry() == Retry::Never => {
+                applier.forget_transaction();
+                applier.fail(id, error.context("loading"));
+                self.restart(id);
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -415,7 +438,7 @@ impl Loader {
             self.exchange = Some(Exchange::new(connection));
         }
         self.exchange.as_mut().ok_or_else(|| {
-            OdsError::new(crate::error::ErrorKind::Bug, "the loader has no connection")
+            OdsError::new(ErrorKind::Bug, "the loader has no connection")
         })
     }
 
