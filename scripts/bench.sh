@@ -5,4 +5,9 @@ set -euo pipefail
 use_postgres
 
 install_extension --release
-cargo bench --bench bench "${PG_FEATURES[@]}" -- "$@"
+# The clusters live in here and end with the benchmark, however it ends; a server that is still
+# ending may write a file while the folder goes.
+scratch=$(server_scratch bench)
+trap 'rm -rf "$scratch" 2>/dev/null || { sleep 1; rm -rf "$scratch"; }' EXIT
+trap 'exit 130' INT TERM
+TMPDIR=$scratch cargo bench --bench bench "${PG_FEATURES[@]}" -- "$@"

@@ -42,8 +42,8 @@ pub const UPDATES: Workload = Workload {
                  note = 'updated by ' || t, changed_at = clock_timestamp()
              WHERE id = ANY (ARRAY(SELECT 1 + floor(random() * last)::bigint
                                    FROM generate_series(1, 1000)));
-             GET DIAGNOSTICS some = ROW_COUNT;
-             done := done + some;
+             GET DIAGNOSTICS part = ROW_COUNT;
+             done := done + part;
              COMMIT;
            END LOOP;",
 };
@@ -57,8 +57,8 @@ pub const DELETES: Workload = Workload {
     body: "keys := ARRAY(SELECT id FROM item ORDER BY hashint8(id) LIMIT wanted);
            FOR t IN 0 .. wanted / 1000 - 1 LOOP
              DELETE FROM item WHERE id = ANY (keys[t * 1000 + 1 : (t + 1) * 1000]);
-             GET DIAGNOSTICS some = ROW_COUNT;
-             done := done + some;
+             GET DIAGNOSTICS part = ROW_COUNT;
+             done := done + part;
              COMMIT;
            END LOOP;",
 };
@@ -93,13 +93,13 @@ pub const MIXED: Workload = Workload {
                  changed_at = clock_timestamp()
              WHERE id = ANY (ARRAY(SELECT 1 + floor(random() * last)::bigint
                                    FROM generate_series(1, 40)));
-             GET DIAGNOSTICS some = ROW_COUNT;
-             done := done + 40 + some;
+             GET DIAGNOSTICS part = ROW_COUNT;
+             done := done + 40 + part;
              DELETE FROM item
              WHERE id = ANY (ARRAY(SELECT 1 + floor(random() * last)::bigint
                                    FROM generate_series(1, 20)));
-             GET DIAGNOSTICS some = ROW_COUNT;
-             done := done + some;
+             GET DIAGNOSTICS part = ROW_COUNT;
+             done := done + part;
              COMMIT;
            END LOOP;",
 };
@@ -121,7 +121,7 @@ impl Workload {
             "CREATE PROCEDURE backlog(wanted integer, INOUT done bigint) LANGUAGE plpgsql AS $$
              DECLARE
                last bigint := (SELECT max(id) FROM item);
-               some bigint;
+               part bigint;
                keys bigint[];
              BEGIN
                done := 0;

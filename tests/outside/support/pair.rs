@@ -256,10 +256,10 @@ impl Sync {
             "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots
                WHERE database = '{0}' AND active;
              SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
-               WHERE database = '{0}';
-             DROP DATABASE {0} WITH (FORCE)",
+               WHERE database = '{0}'",
             self.name
-        ))
+        ))?;
+        source.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name))
     }
 }
 
@@ -270,7 +270,7 @@ impl Drop for Sync {
             self.pair.ods.mark_failed();
             eprintln!("{}:\n{}", self.name, self.status());
         } else if let Err(error) = self.clean() {
-            eprintln!("{}: left behind: {error}", self.name);
+            eprintln!("{}: left behind: {error:?}", self.name);
         }
     }
 }
