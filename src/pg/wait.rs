@@ -5,6 +5,7 @@
 //! flags (reload, new work) after anything that waits and before it waits again.
 
 use pgrx::pg_sys;
+use std::cell::Cell;
 use std::ffi::{c_int, c_long};
 use std::ptr;
 use std::time::{Duration, Instant};
@@ -139,8 +140,20 @@ pub fn wait_for_latch(deadline: Deadline) -> bool {
     wake.latch
 }
 
+thread_local! {
+    /// The latch was set during some wait since it was last asked about.
+    static WOKEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether somebody woke this process since the last call, whatever it was waiting for then: a wait
+/// for a socket resets the latch too, and what it was set for must not be lost.
+pub fn take_woken() -> bool {
+    WOKEN.replace(false)
+}
+
 fn after_wait(wake: Wake) {
     if wake.latch {
+        WOKEN.set(true);
         // SAFETY: as above; only the owner resets its latch, and MyLatch is ours.
         unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
     }

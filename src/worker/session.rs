@@ -16,7 +16,7 @@ use crate::decode::pgoutput::{self, Block, Commit, Frame, Message};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::freshness::{FreshAsOf, Probes};
 use crate::load::loader::Loader;
-use crate::pg::wait::{Deadline, WaitSet};
+use crate::pg::wait::{Deadline, WaitSet, take_woken};
 use crate::pg::{clock, encoding, interrupt, xact};
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control, connect_replication};
@@ -245,6 +245,7 @@ impl<'e> Session<'e> {
     fn turn(&mut self, careful_until: &mut Option<Lsn>) -> Result<Option<End>> {
         interrupt::check();
         interrupt::reload_config_if_asked();
+        self.reload_due |= take_woken();
         let is_drained = self.take_in()?;
         if self.at_boundary() {
             if self.applier.has_pending() && (is_drained || self.is_batch_old()) {
@@ -627,10 +628,7 @@ impl<'e> Session<'e> {
             watches.push(self.control.watch());
         }
         watches.extend(self.loader.watch());
-        let wake = self.sockets.wait(&watches, Deadline::after(timeout));
-        if wake.latch {
-            self.reload_due = true;
-        }
+        self.sockets.wait(&watches, Deadline::after(timeout));
     }
 }
 
