@@ -65,6 +65,7 @@ pgrx::extension_sql_file!(
         api::verbs::pause,
         api::verbs::resume,
         api::verbs::drop_synced_table,
+        api::alter::alter_synced_table,
         api::wait::wait_for_position,
         api::check::check_server,
         api::discover::discover

@@ -89,7 +89,8 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
         return Err(OdsError::new(ErrorKind::Fenced, format!("this database is fenced: {reason}"))
             .hint("SELECT ods.adopt_database();"));
     }
-    check_choices(request)?;
+    on_delete(request)?;
+    check_choices(request.consumer, request.tier, request.max_staleness.as_ref())?;
     let access = ServerAccess::for_caller(request.server)?;
     let mut connection = connect_control(&access, Deadline::after(settings::connect_timeout()))?;
     let found = find_source(&mut connection, &access, request)?;
@@ -132,23 +133,24 @@ fn on_delete(request: &Request<'_>) -> Result<OnDelete> {
     })
 }
 
-fn check_choices(request: &Request<'_>) -> Result<()> {
-    on_delete(request)?;
-    if !["real-time", "near-real-time", "batch", "feedback"].contains(&request.tier) {
-        return Err(OdsError::new(
-            ErrorKind::InvalidArgument,
-            format!("tier can't be {:?}", request.tier),
-        )
-        .hint("tier => 'real-time', 'near-real-time', 'batch' or 'feedback'"));
+/// Checks what is promised about a table.
+pub fn check_choices(
+    consumer: &str,
+    tier: &str,
+    max_staleness: Option<&pgrx::datum::Interval>,
+) -> Result<()> {
+    if !["real-time", "near-real-time", "batch", "feedback"].contains(&tier) {
+        return Err(OdsError::new(ErrorKind::InvalidArgument, format!("tier can't be {tier:?}"))
+            .hint("tier => 'real-time', 'near-real-time', 'batch' or 'feedback'"));
     }
-    if request.consumer.trim().is_empty() {
+    if consumer.trim().is_empty() {
         return Err(OdsError::new(
             ErrorKind::InvalidArgument,
             "every synced table is kept for a named consumer",
         )
         .hint("consumer => 'support cockpit'"));
     }
-    if request.max_staleness.as_ref().is_some_and(|bound| bound.as_micros() <= 0) {
+    if max_staleness.is_some_and(|bound| bound.as_micros() <= 0) {
         return Err(OdsError::new(ErrorKind::InvalidArgument, "max_staleness must be positive")
             .hint("max_staleness => '5 seconds'"));
     }

@@ -1,5 +1,6 @@
 //! The SQL functions, a file a noun: fetch, check, validate, write the catalog, wake.
 
+pub mod alter;
 pub mod check;
 mod columns;
 pub mod create;

@@ -122,10 +122,12 @@ fn check_user_sql(
         .collect::<Vec<_>>()
         .join(", ");
     if let Some(filter) = filter {
-        Spi::run(&format!(
-            "SELECT FROM (SELECT {columns}) source_row WHERE ({filter}) IS NULL AND pg_catalog.pg_typeof(({filter})) = 'boolean'::pg_catalog.regtype LIMIT 0"
-        ))
-        .map_err(spi_error)?;
+        let named: Vec<(String, String)> = plan
+            .iter()
+            .zip(local_types)
+            .map(|(column, kind)| (column.source.clone(), kind.clone()))
+            .collect();
+        check_filter(&named, filter)?;
     }
     let Some(transform) = transform else { return Ok(None) };
     let transform = transform.trim().trim_end_matches(';');
@@ -304,4 +306,28 @@ fn adopt(
         .map_err(spi_error)?
         .unwrap_or(true);
     Ok((relation, has_rows))
+}
+
+/// Plans a filter over columns of these names and types, to learn whether it is a condition.
+pub fn check_filter(columns: &[(String, String)], filter: &str) -> Result<()> {
+    let columns = columns
+        .iter()
+        .map(|(name, kind)| format!("NULL::{kind} AS {}", quote_ident(name)))
+        .collect::<Vec<_>>()
+        .join(", ");
+    Spi::run(&format!("SELECT FROM (SELECT {columns}) source_row WHERE ({filter}) LIMIT 0"))
+        .map_err(spi_error)
+}
+
+/// Gives a table the column that says since when a row is gone at its source.
+pub fn add_mark(relation: &pgrx::PgRelation) -> Result<()> {
+    execute(
+        &format!(
+            "ALTER TABLE {}.{} ADD COLUMN IF NOT EXISTS _ods_deleted_at timestamptz",
+            quote_ident(relation.namespace()),
+            quote_ident(relation.name())
+        ),
+        &[],
+    )?;
+    Ok(())
 }

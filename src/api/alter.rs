@@ -1,0 +1,111 @@
+//! `ods.alter_synced_table`: what may change about a table while it is synced.
+
+use crate::api::create::check_choices;
+use crate::api::lookup;
+use crate::api::target;
+use crate::apply::statements::OnDelete;
+use crate::catalog::table::{execute, read_anew, spi_error};
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::owner;
+use crate::worker::board;
+use pgrx::PgRelation;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+/// Changes what is promised about a synced table, its filter, or what its deletes do. What is null
+/// stays as it is; an empty filter takes the filter away. A new filter reads the table anew, online.
+#[pg_extern(volatile, parallel_unsafe)]
+fn alter_synced_table(
+    relation: PgRelation,
+    consumer: default!(Option<&str>, "NULL"),
+    tier: default!(Option<&str>, "NULL"),
+    max_staleness: default!(Option<pgrx::datum::Interval>, "NULL"),
+    filter: default!(Option<&str>, "NULL"),
+    on_delete: default!(Option<&str>, "NULL"),
+) -> std::result::Result<(), ErrorReport> {
+    let change = Change { consumer, tier, max_staleness, filter, on_delete };
+    Ok(alter(&relation, &change)?)
+}
+
+struct Change<'a> {
+    consumer: Option<&'a str>,
+    tier: Option<&'a str>,
+    max_staleness: Option<pgrx::datum::Interval>,
+    filter: Option<&'a str>,
+    on_delete: Option<&'a str>,
+}
+
+fn alter(relation: &PgRelation, change: &Change<'_>) -> Result<()> {
+    let id = lookup::owned_table(relation)?;
+    let on_delete = change.on_delete.map(parse_on_delete).transpose()?;
+    check_choices(
+        change.consumer.unwrap_or("unchanged"),
+        change.tier.unwrap_or("batch"),
+        change.max_staleness.as_ref(),
+    )?;
+    let filter = change.filter.filter(|text| !text.trim().is_empty());
+    if let Some(filter) = filter {
+        target::check_filter(&source_columns(id)?, filter)?;
+    }
+    if on_delete == Some(OnDelete::Mark) {
+        target::add_mark(relation)?;
+    }
+    owner::as_extension_owner(|| {
+        execute(
+            "UPDATE ods.synced_table SET consumer = coalesce($2, consumer), tier = coalesce($3, tier), \
+                 max_staleness = coalesce($4, max_staleness), on_delete = coalesce($5, on_delete) \
+             WHERE table_id = $1",
+            &[
+                id.into(),
+                change.consumer.into(),
+                change.tier.into(),
+                change.max_staleness.into(),
+                change.on_delete.into(),
+            ],
+        )?;
+        if change.filter.is_some() {
+            execute(
+                "UPDATE ods.synced_table SET filter = $2 WHERE table_id = $1",
+                &[id.into(), filter.into()],
+            )?;
+            let follows = Spi::get_one_with_args::<bool>(
+                "SELECT state IN ('live', 'loading') FROM ods.table_state WHERE table_id = $1",
+                &[id.into()],
+            )
+            .map_err(spi_error)?;
+            if follows == Some(true) {
+                read_anew(id)?;
+            }
+        }
+        Ok(())
+    })?;
+    board::wake_at_commit();
+    Ok(())
+}
+
+fn parse_on_delete(name: &str) -> Result<OnDelete> {
+    OnDelete::parse(name).ok_or_else(|| {
+        OdsError::new(ErrorKind::InvalidArgument, format!("on_delete can't be {name:?}"))
+            .hint("on_delete => 'delete', 'mark' or 'ignore'")
+    })
+}
+
+/// Names and local types of the columns that a filter sees.
+fn source_columns(table_id: i32) -> Result<Vec<(String, String)>> {
+    owner::as_extension_owner(|| {
+        Spi::connect(|client| {
+            let rows = client
+                .select(
+                    "SELECT source_name, local_type FROM ods.synced_column WHERE table_id = $1 ORDER BY ordinal",
+                    None,
+                    &[table_id.into()],
+                )
+                .map_err(spi_error)?;
+            rows.map(|row| match (row.get::<String>(1), row.get::<String>(2)) {
+                (Ok(Some(name)), Ok(Some(kind))) => Ok((name, kind)),
+                _ => Err(OdsError::new(ErrorKind::Bug, "a synced column has no name or type")),
+            })
+            .collect()
+        })
+    })
+}
