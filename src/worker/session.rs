@@ -128,6 +128,8 @@ impl<'e> Session<'e> {
             return Ok(Opened::Ended(End::Stop));
         }
         if stored.position.is_none() && tables.followed == 0 {
+            // Nobody reads the slot, which would keep WAL at the source for ever.
+            slot::drop(&access, &stream.slot, None)?;
             entry.set_state(
                 StreamState::Failed,
                 "no table of this server follows it: SELECT ods.resume(…);",
