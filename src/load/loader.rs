@@ -158,16 +158,16 @@ impl Loader {
         published: &HashSet<i32>,
         access: &ServerAccess,
     ) -> Result<()> {
-        if let Some(exchange) = &mut self.exchange {
-            if exchange.is_running() {
-                let Some(answer) = exchange.advance()? else { return Ok(()) };
-                self.answered(applier, answer)?;
-            }
+        if let Some(exchange) = &mut self.exchange
+            && exchange.is_running()
+        {
+            let Some(answer) = exchange.advance()? else { return Ok(()) };
+            self.answered(applier, answer)?;
         }
-        if let Step::Writers { again: Some(again), .. } = &self.step {
-            if Instant::now() < *again {
-                return Ok(());
-            }
+        if let Step::Writers { again: Some(again), .. } = &self.step
+            && Instant::now() < *again
+        {
+            return Ok(());
         }
         if let Step::Writers { table, holders, .. } = &self.step {
             let (table, holders) = (*table, holders.clone());
@@ -227,7 +227,7 @@ impl Loader {
         let mut last_key = None;
         let mut is_last = false;
         if let What::Range { member, limit } = &what {
-            if rows.len() > 0 {
+            if !rows.is_empty() {
                 self.row_bytes.insert(id, (rows.lines.len() / rows.len()).max(1));
                 last_key = key_of(rows.line(rows.len() - 1), &table.synced.key()).map(|key| {
                     key.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect()
