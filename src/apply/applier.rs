@@ -132,7 +132,7 @@ impl Applier {
                     match table.synced.state {
                         TableState::Loading => table.begin_memory(),
                         TableState::Live if !table.synced.rereads.is_empty() => {
-                            table.begin_memory()
+                            table.begin_memory();
                         }
                         _ => table.memory = None,
                     }
@@ -242,7 +242,7 @@ impl Applier {
 
     fn bytes(&self) -> usize {
         // Looked at only now and then: the sum over all tables is not free.
-        if self.pending_rows % 256 != 0 {
+        if !self.pending_rows.is_multiple_of(256) {
             return 0;
         }
         self.tables.values().map(|table| table.batch.bytes()).sum()

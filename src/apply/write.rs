@@ -170,26 +170,27 @@ fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> 
     let gone = work.deletes.iter().copied();
     let moved = work.moved_away.iter().filter(|_| marks).map(|key| (*key, None));
     let keys: Vec<_> = gone.chain(moved).collect();
-    if !keys.is_empty() {
-        if let Some((statement, rows)) = target.statement(spi, &Kind::Delete)? {
-            let mut store = rows.store();
-            for (key, committed_at) in &keys {
-                let width = put_cells(&mut store, *key);
-                store.set_timestamp(width, *committed_at);
-                store.put();
-            }
-            statement.run(spi, &store)?;
+    if !keys.is_empty()
+        && let Some((statement, rows)) = target.statement(spi, &Kind::Delete)?
+    {
+        let mut store = rows.store();
+        for (key, committed_at) in &keys {
+            let width = put_cells(&mut store, *key);
+            store.set_timestamp(width, *committed_at);
+            store.put();
         }
+        statement.run(spi, &store)?;
     }
-    if !marks && !work.moved_away.is_empty() {
-        if let Some((statement, rows)) = target.statement(spi, &Kind::DeleteMoved)? {
-            let mut store = rows.store();
-            for key in &work.moved_away {
-                put_cells(&mut store, *key);
-                store.put();
-            }
-            statement.run(spi, &store)?;
+    if !marks
+        && !work.moved_away.is_empty()
+        && let Some((statement, rows)) = target.statement(spi, &Kind::DeleteMoved)?
+    {
+        let mut store = rows.store();
+        for key in &work.moved_away {
+            put_cells(&mut store, *key);
+            store.put();
         }
+        statement.run(spi, &store)?;
     }
     Ok(())
 }
@@ -302,7 +303,8 @@ fn run(
             Whole::Batch(cells) => put_cells(&mut store, *cells),
             Whole::Completed(values) => {
                 for (column, value) in values.iter().enumerate() {
-                    store.set_text(column, value.as_ref().map(|text| text.as_bytes_with_nul()));
+                    store
+                        .set_text(column, value.as_ref().map(std::ffi::CString::as_bytes_with_nul));
                 }
                 values.len()
             }
@@ -333,8 +335,10 @@ fn values_of<'w>(row: &'w Whole<'_>) -> impl Iterator<Item = Option<&'w [u8]>> {
         Value::Text(text) => Some(text.as_bytes()),
         Value::Null | Value::Absent => None,
     });
-    let from_completed =
-        completed.into_iter().flatten().map(|value| value.as_ref().map(|text| text.as_bytes()));
+    let from_completed = completed
+        .into_iter()
+        .flatten()
+        .map(|value| value.as_ref().map(std::ffi::CString::as_bytes));
     from_cells.chain(from_completed)
 }
 

@@ -158,29 +158,29 @@ impl Loader {
         published: &HashSet<i32>,
         access: &ServerAccess,
     ) -> Result<()> {
-        if let Some(exchange) = &mut self.exchange {
-            if exchange.is_running() {
-                match exchange.advance() {
-                    Ok(None) => return Ok(()),
-                    Ok(Some(answer)) => self.answered(applier, answer)?,
-                    // The source refuses to give the rows of one table; the others go on.
-                    Err(error) if error.kind == ErrorKind::SourceRefused => {
-                        match std::mem::replace(&mut self.step, Step::Nothing) {
-                            Step::Reading { table, .. } => {
-                                applier.fail(table, error.context("reading rows at the source"));
-                                self.restart(table);
-                            }
-                            _ => return Err(error),
+        if let Some(exchange) = &mut self.exchange
+            && exchange.is_running()
+        {
+            match exchange.advance() {
+                Ok(None) => return Ok(()),
+                Ok(Some(answer)) => self.answered(applier, answer)?,
+                // The source refuses to give the rows of one table; the others go on.
+                Err(error) if error.kind == ErrorKind::SourceRefused => {
+                    match std::mem::replace(&mut self.step, Step::Nothing) {
+                        Step::Reading { table, .. } => {
+                            applier.fail(table, error.context("reading rows at the source"));
+                            self.restart(table);
                         }
+                        _ => return Err(error),
                     }
-                    Err(error) => return Err(error),
                 }
+                Err(error) => return Err(error),
             }
         }
-        if let Step::Writers { again: Some(again), .. } = &self.step {
-            if Instant::now() < *again {
-                return Ok(());
-            }
+        if let Step::Writers { again: Some(again), .. } = &self.step
+            && Instant::now() < *again
+        {
+            return Ok(());
         }
         if let Step::Writers { table, holders, .. } = &self.step {
             let (table, holders) = (*table, holders.clone());
@@ -240,7 +240,7 @@ impl Loader {
         let mut last_key = None;
         let mut is_last = false;
         if let What::Range { member, limit } = &what {
-            if rows.len() > 0 {
+            if !rows.is_empty() {
                 self.row_bytes.insert(id, (rows.lines.len() / rows.len()).max(1));
                 last_key = key_of(rows.line(rows.len() - 1), &table.synced.key()).map(|key| {
                     key.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect()
@@ -437,9 +437,9 @@ impl Loader {
             let connection = connect_sql(access, Deadline::after(settings::connect_timeout()))?;
             self.exchange = Some(Exchange::new(connection));
         }
-        self.exchange.as_mut().ok_or_else(|| {
-            OdsError::new(ErrorKind::Bug, "the loader has no connection")
-        })
+        self.exchange
+            .as_mut()
+            .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the loader has no connection"))
     }
 
     /// What keeps the tables from being loaded, for the status.

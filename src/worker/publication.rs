@@ -5,7 +5,6 @@ use crate::catalog::incident::{self, IncidentKind};
 use crate::catalog::stream::Stream;
 use crate::catalog::table::{self, TableState};
 use crate::error::{ErrorKind, OdsError, Result};
-use crate::freshness::from_unix_us;
 use crate::pg::wait::Deadline;
 use crate::pg::{clock, xact};
 use crate::settings;
@@ -127,12 +126,12 @@ impl Upkeep {
             }
         }
         let now = Instant::now();
-        if now >= self.not_before {
-            if let Some((table, sql)) = self.queue.pop() {
-                control.send(&sql, Deadline::after(settings::network_timeout()), 0)?;
-                self.doing = Doing::Altering { table, sql };
-                return Ok(None);
-            }
+        if now >= self.not_before
+            && let Some((table, sql)) = self.queue.pop()
+        {
+            control.send(&sql, Deadline::after(settings::network_timeout()), 0)?;
+            self.doing = Doing::Altering { table, sql };
+            return Ok(None);
         }
         if now >= self.next {
             self.next = now + self.interval;

@@ -345,10 +345,10 @@ impl<'e> Session<'e> {
             }
             Message::Commit(commit) => self.transaction_ended(commit),
             Message::StreamStart { xid, .. } => {
-                if !self.streamed.contains_key(&xid) {
+                if let std::collections::hash_map::Entry::Vacant(e) = self.streamed.entry(xid) {
                     // A private file that has no name: it vanishes with this process.
                     let spill = Spill::create(Path::new("base/pgsql_tmp")).map_err(spilling)?;
-                    self.streamed.insert(xid, spill);
+                    e.insert(spill);
                 }
                 self.block = Some(xid);
                 Ok(())
@@ -412,7 +412,7 @@ impl<'e> Session<'e> {
             let decoded = pgoutput::decode(payload, Block::Streamed).map_err(protocol)?;
             self.take_content(&decoded.message)?;
             count += 1;
-            if count % MESSAGES_AT_ONCE == 0 {
+            if count.is_multiple_of(MESSAGES_AT_ONCE) {
                 // A large transaction takes its time; the source must not take us for dead.
                 interrupt::check();
                 if self.replication.status_due() {
@@ -549,14 +549,14 @@ impl<'e> Session<'e> {
             give_up(&self.stream, &format!("publication {} is gone", self.stream.publication))?;
             return Ok(Some(End::Again));
         }
-        if let (Some(limit), Some(retained)) = (settings::max_retained_wal(), heartbeat.retained) {
-            if retained > limit {
-                let reason = format!(
-                    "the source kept {retained} bytes of WAL for us, more than ods.max_retained_wal"
-                );
-                give_up(&self.stream, &reason)?;
-                return Ok(Some(End::Again));
-            }
+        if let (Some(limit), Some(retained)) = (settings::max_retained_wal(), heartbeat.retained)
+            && retained > limit
+        {
+            let reason = format!(
+                "the source kept {retained} bytes of WAL for us, more than ods.max_retained_wal"
+            );
+            give_up(&self.stream, &reason)?;
+            return Ok(Some(End::Again));
         }
         self.heartbeat = Some(heartbeat);
         Ok(None)

@@ -70,14 +70,13 @@ pub fn continuity(
                 identity.timeline
             )));
         }
-        if identity.timeline > before {
-            if let Some(fork) = fork_of(replication, identity.timeline, before)? {
-                if position > fork {
-                    return Ok(Continuity::Gap(format!(
-                        "the source's history forked at {fork} on timeline {before}, before our position {position}"
-                    )));
-                }
-            }
+        if identity.timeline > before
+            && let Some(fork) = fork_of(replication, identity.timeline, before)?
+            && position > fork
+        {
+            return Ok(Continuity::Gap(format!(
+                "the source's history forked at {fork} on timeline {before}, before our position {position}"
+            )));
         }
     }
     slot_continuity(replication, stream, position)

@@ -13,9 +13,9 @@ mod stream;
 mod text;
 mod wait;
 
-pub use database::{DatabaseState, DatabaseView, Entry as DatabaseEntry, MaintenanceEntry};
-pub use hold::{Hold, hold_database, release_abandoned};
-pub use stream::{Entry as Stream, StreamEntry, StreamState, StreamView, snapshot, want};
+pub use database::{DatabaseState, Entry as DatabaseEntry, MaintenanceEntry};
+pub use hold::{hold_database, release_abandoned};
+pub use stream::{Entry as Stream, StreamEntry, StreamState, want};
 pub use wait::{Wait, wait_for_flush};
 
 use crate::error::{ErrorKind, OdsError, Result};
