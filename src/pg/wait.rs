@@ -82,6 +82,7 @@ impl Wake {
     }
 
     /// Whether nothing happened in time.
+    #[cfg(feature = "pg_test")]
     pub fn is_timeout(self) -> bool {
         !self.latch && self.ready == 0
     }
