@@ -92,11 +92,6 @@ pub fn max_retained_wal() -> Option<u64> {
     u64::try_from(MAX_RETAINED_WAL.get()).ok().map(|megabytes| megabytes * 1024 * 1024)
 }
 
-/// How long the applier waits for a lock before it says who holds it.
-pub fn lock_wait_warning() -> Duration {
-    milliseconds(&LOCK_WAIT_WARNING)
-}
-
 /// Whether a new timeline of this server goes on streaming instead of standing fenced.
 pub fn takeover_on_promotion() -> bool {
     TAKEOVER_ON_PROMOTION.get()

@@ -55,6 +55,7 @@ impl Spill {
     }
 
     /// Bytes kept, most of them on disk.
+    #[cfg(test)]
     pub fn bytes(&self) -> u64 {
         self.written + self.unwritten.len() as u64
     }

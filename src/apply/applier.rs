@@ -418,11 +418,6 @@ impl Table {
         matches!(self.synced.state, TableState::Live | TableState::Loading)
     }
 
-    /// The shape of its batches.
-    pub fn shape(&self) -> &Shape {
-        self.batch.shape()
-    }
-
     fn is_same_definition(&self, other: &SyncedTable) -> bool {
         let mine = &self.synced;
         mine.relation == other.relation

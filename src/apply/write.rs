@@ -303,8 +303,7 @@ fn run(
             Whole::Batch(cells) => put_cells(&mut store, *cells),
             Whole::Completed(values) => {
                 for (column, value) in values.iter().enumerate() {
-                    store
-                        .set_text(column, value.as_ref().map(std::ffi::CString::as_bytes_with_nul));
+                    store.set_text(column, value.as_ref().map(CString::as_bytes_with_nul));
                 }
                 values.len()
             }
@@ -335,10 +334,8 @@ fn values_of<'w>(row: &'w Whole<'_>) -> impl Iterator<Item = Option<&'w [u8]>> {
         Value::Text(text) => Some(text.as_bytes()),
         Value::Null | Value::Absent => None,
     });
-    let from_completed = completed
-        .into_iter()
-        .flatten()
-        .map(|value| value.as_ref().map(std::ffi::CString::as_bytes));
+    let from_completed =
+        completed.into_iter().flatten().map(|value| value.as_ref().map(CString::as_bytes));
     from_cells.chain(from_completed)
 }
 

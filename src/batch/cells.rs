@@ -53,11 +53,6 @@ impl<'a> Cells<'a> {
         self.columns
     }
 
-    /// Whether there are no cells.
-    pub fn is_empty(&self) -> bool {
-        self.columns == 0
-    }
-
     /// The values in order.
     pub fn values(&self) -> Values<'a> {
         Values { left: self.columns, rest: self.bytes }

@@ -65,14 +65,6 @@ impl TableBatch {
         self.entries.iter().filter(|entry| entry.is_orphan()).map(|entry| self.key_of(entry))
     }
 
-    /// Whether the batch is nothing but new rows, each with all its values.
-    pub fn inserts_only(&self) -> bool {
-        self.entries.iter().all(|entry| {
-            matches!(entry.row, Some(Row { whole: true, source: Source::Nothing, .. }))
-                && entry.local == Local::Nothing
-        })
-    }
-
     pub(super) fn key_of(&self, entry: &Entry) -> Cells<'_> {
         Cells::new(self.shape.key.len(), &self.arena[entry.key..])
     }

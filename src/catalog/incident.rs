@@ -13,8 +13,6 @@ pub enum IncidentKind {
     Gap,
     /// The publication lacks a table and could not be altered.
     Publication,
-    /// A source table no longer looks as it did.
-    Drift,
 }
 
 impl IncidentKind {
@@ -23,7 +21,6 @@ impl IncidentKind {
             Self::ApplyFailed => "apply failed",
             Self::Gap => "gap",
             Self::Publication => "publication",
-            Self::Drift => "drift",
         }
     }
 }

@@ -47,6 +47,7 @@ impl<'a> Tuple<'a> {
     }
 
     /// The tuple in `bytes`, which hold nothing else.
+    #[cfg(test)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let tuple = Self::read(&mut reader)?;
@@ -64,24 +65,9 @@ impl<'a> Tuple<'a> {
         self.cells
     }
 
-    /// How many columns the source sent, absent ones included.
-    pub fn len(&self) -> usize {
-        usize::from(self.columns)
-    }
-
-    /// Whether the source sent no column at all.
-    pub fn is_empty(&self) -> bool {
-        self.columns == 0
-    }
-
     /// The columns in the source's order.
     pub fn cells(&self) -> TupleCells<'a> {
         TupleCells { left: self.columns, reader: Reader::new(self.cells) }
-    }
-
-    /// Whether every column's value is here.
-    pub fn is_whole(&self) -> bool {
-        !self.cells().any(|cell| cell == Cell::Absent)
     }
 }
 
@@ -151,12 +137,6 @@ impl TupleBuf {
         Ok(())
     }
 
-    /// Empties the row and keeps its memory.
-    pub fn clear(&mut self) {
-        self.columns = 0;
-        self.cells.clear();
-    }
-
     /// The row as it stands.
     pub fn tuple(&self) -> Tuple<'_> {
         Tuple { columns: self.columns, cells: &self.cells }
@@ -207,13 +187,11 @@ mod tests {
     fn reads_the_three_kinds() {
         let bytes = [0, 3, b'n', b'u', b't', 0, 0, 0, 2, b'h', b'i'];
         let tuple = Tuple::parse(&bytes).unwrap();
-        assert_eq!(tuple.len(), 3);
-        assert!(!tuple.is_whole());
+        assert_eq!(usize::from(tuple.columns), 3);
         assert_eq!(
             tuple.cells().collect::<Vec<_>>(),
             [Cell::Null, Cell::Absent, Cell::Text(b"hi")]
         );
-        assert!(Tuple::parse(&[0, 1, b'n']).unwrap().is_whole());
     }
 
     #[test]
@@ -252,7 +230,6 @@ mod tests {
             let tuple = Tuple::parse(&bytes).unwrap();
             prop_assert_eq!(tuple, row.tuple());
             prop_assert_eq!(tuple.cells().count(), cells.len());
-            prop_assert_eq!(tuple.is_whole(), cells.iter().all(Option::is_some));
             for (read, written) in tuple.cells().zip(&cells) {
                 match (read, written) {
                     (Cell::Absent, None) | (Cell::Null, Some(None)) => {}
@@ -268,7 +245,7 @@ mod tests {
         #[test]
         fn any_bytes_are_answered(bytes: Vec<u8>, columns: u16) {
             if let Ok(tuple) = Tuple::parse(&bytes) {
-                prop_assert_eq!(tuple.cells().count(), tuple.len());
+                prop_assert_eq!(tuple.cells().count(), usize::from(tuple.columns));
             }
             prop_assert!(Tuple::from_cells(columns, &bytes).cells().count() <= bytes.len());
         }

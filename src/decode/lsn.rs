@@ -8,16 +8,6 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
-impl Lsn {
-    /// The value that Postgres uses for "none": no record ever begins there.
-    pub const INVALID: Self = Self(0);
-
-    /// Bytes of log from `earlier` to here; zero where `earlier` is not earlier.
-    pub fn bytes_since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
@@ -51,10 +41,8 @@ mod tests {
     #[test]
     fn reads_what_postgres_writes() {
         assert_eq!("16/B374D848".parse(), Ok(Lsn(0x16_B374_D848)));
-        assert_eq!("0/0".parse(), Ok(Lsn::INVALID));
+        assert_eq!("0/0".parse(), Ok(Lsn(0)));
         assert_eq!(Lsn(0x16_B374_D848).to_string(), "16/B374D848");
-        assert_eq!(Lsn(0xFF).bytes_since(Lsn(0xF0)), 15);
-        assert_eq!(Lsn(1).bytes_since(Lsn(2)), 0);
     }
 
     #[test]

@@ -35,9 +35,6 @@ pub enum DecodeError {
     /// A count or length is negative or larger than a value can be.
     #[error("impossible length of {0}")]
     BadLength(&'static str),
-    /// A name is not valid UTF-8, so the source's encoding must be known to read it.
-    #[error("name is not valid UTF-8")]
-    NotUtf8,
     /// Text that should be a log sequence number is not of the form `X/X`.
     #[error("not a log sequence number")]
     NotAnLsn,

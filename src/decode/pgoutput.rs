@@ -251,11 +251,6 @@ impl Name {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
-
-    /// The name, where it is UTF-8; every ASCII name is, whatever the encoding.
-    pub fn text(&self) -> Result<&str, DecodeError> {
-        std::str::from_utf8(&self.0).map_err(|_| DecodeError::NotUtf8)
-    }
 }
 
 impl From<&[u8]> for Name {

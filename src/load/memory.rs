@@ -189,11 +189,13 @@ impl Memory {
     }
 
     /// Memory in use, in bytes.
+    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes + self.forgotten.bytes()
     }
 
     /// Whether nothing is kept and nothing was forgotten.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty() && self.forgotten.is_empty()
     }
@@ -343,10 +345,12 @@ impl Forgotten {
             && self.up_to.is_none_or(|xid| snapshot.sees_all_up_to(xid))
     }
 
+    #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.xids.is_empty() && self.up_to.is_none()
     }
 
+    #[cfg(test)]
     fn bytes(&self) -> usize {
         self.xids.allocation_size()
     }

@@ -148,16 +148,6 @@ pub fn report_name(name: &str) {
     });
 }
 
-/// Shows the worker as busy with `what` in `pg_stat_activity`.
-pub fn report_activity(what: &str) {
-    with_c_string(what, |what| {
-        // SAFETY: as above.
-        unsafe {
-            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, what.as_ptr());
-        }
-    });
-}
-
 /// Shows the worker as idle in `pg_stat_activity`.
 pub fn report_idle() {
     // SAFETY: a null command is allowed for the idle state.

@@ -135,7 +135,7 @@ pub enum Step {
 pub struct Connection {
     raw: NonNull<PGconn>,
     id: u64,
-    /// False while a statement runs that nobody may be left to read, see [`Connection::status_ok`].
+    /// False while a statement runs that nobody may be left to read.
     settled: bool,
 }
 
@@ -203,8 +203,8 @@ impl Connection {
     }
 
     /// Runs `sql` to its end and returns its last result. With parameters the extended protocol is
-    /// used; without, the simple one, which several statements and replication commands need. After
-    /// an error the connection may be used on if [`Connection::status_ok`] says so.
+    /// used; without, the simple one, which several statements and replication commands need. An
+    /// error that the source answered leaves the connection usable; a missed deadline does not.
     pub fn query(
         &mut self,
         sql: &str,
@@ -348,6 +348,7 @@ impl Connection {
     }
 
     /// Ends our half of a replication stream. Flush, then read to [`CopyPoll::End`].
+    #[cfg(feature = "pg_test")]
     pub fn put_copy_end(&mut self) -> Result<Put> {
         // SAFETY: the connection is open; a null message means a regular end.
         match unsafe { pq_sys::PQputCopyEnd(self.raw.as_ptr(), ptr::null()) } {
@@ -413,12 +414,14 @@ impl Connection {
     }
 
     /// The process that serves this connection at the source.
+    #[cfg(feature = "pg_test")]
     pub fn backend_pid(&self) -> i32 {
         // SAFETY: the connection is allocated until dropped.
         unsafe { pq_sys::PQbackendPID(self.raw.as_ptr()) }
     }
 
     /// Whether the connection stands and no statement was abandoned on it.
+    #[cfg(feature = "pg_test")]
     pub fn status_ok(&self) -> bool {
         self.settled && self.status() == ConnStatusType::CONNECTION_OK
     }

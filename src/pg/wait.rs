@@ -4,6 +4,7 @@
 //! resets the latch. A latch set for another reason is consumed too, so a worker's loop looks at its
 //! flags (reload, new work) after anything that waits and before it waits again.
 
+use crate::pg::interrupt;
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ffi::{c_int, c_long};
@@ -82,6 +83,7 @@ impl Wake {
     }
 
     /// Whether nothing happened in time.
+    #[cfg(feature = "pg_test")]
     pub fn is_timeout(self) -> bool {
         !self.latch && self.ready == 0
     }
@@ -90,16 +92,11 @@ impl Wake {
 /// More sockets than any worker of ours watches.
 const MAX_WATCHES: usize = 8;
 
-/// Serves pending interrupts. A cancel or an error unwinds; a terminate ends the process.
-pub fn check_for_interrupts() {
-    pgrx::check_for_interrupts!();
-}
-
 /// Waits for one socket or the latch, until `deadline`, and serves interrupts. A closed socket is
 /// ready at once: reading from it tells what happened.
 pub fn wait_for_socket(socket: c_int, interest: Interest, deadline: Deadline) -> Wake {
     if socket == pg_sys::PGINVALID_SOCKET {
-        check_for_interrupts();
+        interrupt::check();
         return Wake { latch: false, ready: 1 };
     }
     let events =
@@ -157,7 +154,7 @@ fn after_wait(wake: Wake) {
         // SAFETY: as above; only the owner resets its latch, and MyLatch is ours.
         unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
     }
-    check_for_interrupts();
+    interrupt::check();
 }
 
 /// Rounded up, so that the last wait before a deadline does not spin.
@@ -190,7 +187,7 @@ impl WaitSet {
             watches.iter().enumerate().filter(|(_, w)| w.socket == pg_sys::PGINVALID_SOCKET);
         let ready = closed.fold(0, |ready, (index, _)| ready | 1 << index);
         if ready != 0 {
-            check_for_interrupts();
+            interrupt::check();
             return Wake { latch: false, ready };
         }
         let set = match self.made.take() {

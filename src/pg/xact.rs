@@ -52,18 +52,6 @@ pub fn begin() {
     }
 }
 
-/// Takes a new snapshot for the open transaction, so that it sees what has committed since.
-pub fn refresh_snapshot() {
-    // SAFETY: PopActiveSnapshot needs an active one, which `begin` pushed.
-    unsafe {
-        if pg_sys::ActiveSnapshotSet() {
-            pg_sys::PopActiveSnapshot();
-        }
-        pg_sys::CommandCounterIncrement();
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-    }
-}
-
 /// Commits as `synchronous_commit` says. Deferred constraints can raise.
 pub fn commit() {
     // SAFETY: pairs with `begin`; the statistics go out as they would at the end of a statement.
@@ -103,12 +91,6 @@ pub fn commit_async_then_lsn() -> Option<u64> {
 pub fn flush_wal(lsn: u64) {
     // SAFETY: `lsn` comes from a commit of this server, so it is not past the end of its WAL.
     unsafe { pg_sys::XLogFlush(lsn) }
-}
-
-/// Aborts the open transaction, if there is one.
-pub fn abort() {
-    // SAFETY: AbortCurrentTransaction does nothing outside of a transaction.
-    unsafe { pg_sys::AbortCurrentTransaction() }
 }
 
 /// Gives up whatever a caught error left behind, as the main loops of core's own processes do.
@@ -161,16 +143,6 @@ pub fn at_end(f: impl FnOnce(End) + 'static) {
         unsafe { pg_sys::RegisterXactCallback(Some(transaction_ended), std::ptr::null_mut()) };
     }
     CALLBACKS.with_borrow_mut(|callbacks| callbacks.push(Box::new(f)));
-}
-
-/// Calls `f` once the current transaction has committed, and never when it aborts. A transaction
-/// that is prepared counts as committed, since no later moment of it is seen by this process.
-pub fn at_commit(f: impl FnOnce() + 'static) {
-    at_end(move |end| {
-        if end != End::Aborted {
-            f();
-        }
-    });
 }
 
 #[pg_guard]

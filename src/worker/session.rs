@@ -28,6 +28,7 @@ use crate::source::postgres::upkeep::Heartbeat;
 use crate::spill::Spill;
 use pgrx::Spi;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -345,10 +346,10 @@ impl<'e> Session<'e> {
             }
             Message::Commit(commit) => self.transaction_ended(commit),
             Message::StreamStart { xid, .. } => {
-                if let std::collections::hash_map::Entry::Vacant(e) = self.streamed.entry(xid) {
+                if let Entry::Vacant(streamed) = self.streamed.entry(xid) {
                     // A private file that has no name: it vanishes with this process.
                     let spill = Spill::create(Path::new("base/pgsql_tmp")).map_err(spilling)?;
-                    e.insert(spill);
+                    streamed.insert(spill);
                 }
                 self.block = Some(xid);
                 Ok(())

@@ -16,8 +16,6 @@ pub enum Selection<'a> {
     All,
     /// These, by schema and name, whatever they are.
     Named(&'a [(String, String)]),
-    /// These, by the source's oids, whatever they are.
-    Oids(&'a [u32]),
 }
 
 /// What a relation of the source is.
@@ -165,16 +163,10 @@ pub struct SourceColumn {
     pub type_kind: TypeKind,
     /// Extension that the type, or the element type of an array, belongs to.
     pub type_extension: Option<String>,
-    /// Whether null is refused.
-    pub is_not_null: bool,
     /// Whether the source computes it.
     pub generated: Generated,
-    /// Whether it is an identity column.
-    pub is_identity: bool,
     /// Its collation, schema-qualified and quoted, where that isn't the type's own.
     pub collation: Option<String>,
-    /// Whether the session's role may read it.
-    pub is_readable: bool,
 }
 
 /// A leaf of a partition tree: it has rows, and is published under its own name.
@@ -218,8 +210,6 @@ pub struct SourceTable {
     pub persistence: Persistence,
     /// Whether it is a partition of another table.
     pub is_partition: bool,
-    /// The role that owns it.
-    pub owner: String,
     /// Whether the session's role has the owner's rights, which publishing needs.
     pub is_owned: bool,
     /// Whether the session's role may look into the schema.
@@ -283,10 +273,6 @@ pub fn describe(
                 array_literal(names.iter().map(|(_, table)| table.as_str())),
             ],
         ),
-        Selection::Oids(oids) => {
-            let oids: Vec<String> = oids.iter().map(u32::to_string).collect();
-            (BY_OID, vec![array_literal(oids.iter().map(String::as_str))])
-        }
     };
     let sql = QUERY.replace("{condition}", condition);
     let parameters: Vec<Option<&str>> = parameters.iter().map(|p| Some(p.as_str())).collect();
@@ -302,7 +288,7 @@ fn table_of(rows: &Rows, row: usize) -> Result<SourceTable> {
     };
     let truth = |column: usize| text(column).map(|value| value == "t");
     let number = |column: usize| rows.get(row, column).and_then(|value| value.parse().ok());
-    let leaves: Vec<LeafRow> = from_json(text(16)?)?;
+    let leaves: Vec<LeafRow> = from_json(text(15)?)?;
     Ok(SourceTable {
         oid: rows.parse(row, 0)?,
         schema: text(1)?.to_owned(),
@@ -311,15 +297,14 @@ fn table_of(rows: &Rows, row: usize) -> Result<SourceTable> {
         persistence: Persistence::of(text(4)?),
         is_partition: truth(5)?,
         replica_identity: ReplicaIdentity::of(text(6)?),
-        owner: text(7)?.to_owned(),
-        is_owned: truth(8)?,
-        is_schema_usable: truth(9)?,
-        is_readable: truth(10)?,
-        has_row_security: truth(11)?,
-        estimated_rows: number(12),
-        bytes: number(13),
-        columns: from_json(text(14)?)?,
-        indexes: from_json(text(15)?)?,
+        is_owned: truth(7)?,
+        is_schema_usable: truth(8)?,
+        is_readable: truth(9)?,
+        has_row_security: truth(10)?,
+        estimated_rows: number(11),
+        bytes: number(12),
+        columns: from_json(text(13)?)?,
+        indexes: from_json(text(14)?)?,
         leaves: leaves.into_iter().map(Leaf::from).collect(),
     })
 }
@@ -361,7 +346,6 @@ const ALL: &str =
     AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'";
 const NAMED: &str = "(n.nspname, c.relname) IN (SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS wanted_names)
     AND c.relkind IN ('r', 'p', 'f', 'v', 'm')";
-const BY_OID: &str = "c.oid = ANY ($1::oid[])";
 
 /// One row a table, for versions 12 to 18. pg_inherits is walked by hand, since pg_partition_tree
 /// locks what it finds; a partition that waits for DETACH … CONCURRENTLY to end is still one.
@@ -403,7 +387,6 @@ WITH RECURSIVE wanted AS (
     GROUP BY i.indrelid
 )
 SELECT w.oid, w.nspname, w.relname, w.relkind, w.relpersistence, w.relispartition, w.relreplident,
-    pg_catalog.pg_get_userbyid(w.relowner),
     pg_catalog.pg_has_role(w.relowner, 'USAGE'),
     pg_catalog.has_schema_privilege(w.relnamespace, 'USAGE'),
     pg_catalog.has_table_privilege(w.oid, 'SELECT'),
@@ -434,11 +417,9 @@ CROSS JOIN LATERAL (
         'attnum', a.attnum, 'name', a.attname, 'type_oid', a.atttypid::bigint,
         'type_modifier', a.atttypmod, 'type_sql', pg_catalog.format_type(a.atttypid, a.atttypmod),
         'type_schema', tn.nspname, 'type_name', e.typname, 'type_kind', e.typtype,
-        'type_extension', x.extname, 'is_not_null', a.attnotnull, 'generated', a.attgenerated,
-        'is_identity', a.attidentity <> '',
+        'type_extension', x.extname, 'generated', a.attgenerated,
         'collation', CASE WHEN a.attcollation <> t.typcollation
-                          THEN pg_catalog.quote_ident(cn.nspname) || '.' || pg_catalog.quote_ident(co.collname) END,
-        'is_readable', pg_catalog.has_column_privilege(w.oid, a.attnum, 'SELECT')) ORDER BY a.attnum) AS columns
+                          THEN pg_catalog.quote_ident(cn.nspname) || '.' || pg_catalog.quote_ident(co.collname) END) ORDER BY a.attnum) AS columns
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN t.typtype = 'b' AND t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE t.oid END

@@ -52,11 +52,6 @@ impl Exchange {
         self.running.is_some()
     }
 
-    /// The connection, while no statement is on its way.
-    pub fn connection(&mut self) -> &mut Connection {
-        &mut self.connection
-    }
-
     /// Sends a statement, or several in one message. Rows of a COPY beyond `chunk_limit` bytes are
     /// dropped.
     pub fn send(&mut self, sql: &str, deadline: Deadline, chunk_limit: usize) -> Result<()> {

@@ -158,17 +158,6 @@ pub fn wake_database(database: Oid) {
     pids.into_iter().for_each(latch::wake);
 }
 
-/// Wakes the worker of one stream, or has it started now where it waits to be. Never raises.
-pub fn wake_stream(database: Oid, stream_id: i32) {
-    let Some(board) = BOARD.get() else { return };
-    let pid = board.write(|header, streams| {
-        let stream = streams.iter_mut().find(|stream| stream.is(database, stream_id))?;
-        stream.process.retry_now();
-        Some(if stream.process.pid == 0 { header.launcher } else { stream.process.pid })
-    });
-    latch::wake(pid.unwrap_or_default());
-}
-
 /// Wakes the launcher. Never raises.
 pub fn wake_launcher() {
     let Some(board) = BOARD.get() else { return };

@@ -265,28 +265,19 @@ pub struct StreamEntry {
 }
 
 impl StreamEntry {
-    /// Attaches this process as the worker of a stream.
+    /// Attaches this process as the worker of the stream at `index`, which a worker gets as its
+    /// argument.
     ///
     /// An error means that the process is not wanted: another one is attached, the stream is gone,
     /// or workers stay out of the database. To be called before the process connects to it.
-    pub fn attach(database: Oid, stream_id: i32) -> Result<Self> {
-        let find = |_: usize, entry: &Entry| entry.is(database, stream_id);
-        Self::attach_where(find)
-    }
-
-    /// Like [`StreamEntry::attach`], by the index on the board that a worker gets as its argument.
     pub fn attach_index(index: i32) -> Result<Self> {
-        Self::attach_where(|at, entry| usize::try_from(index) == Ok(at) && !entry.is_free())
-    }
-
-    fn attach_where(find: impl Fn(usize, &Entry) -> bool) -> Result<Self> {
         let board = board()?;
         let (me, now) = (bgworker::my_pid(), clock::now());
         let not_wanted = || OdsError::new(ErrorKind::WrongState, "the stream needs no worker");
         let (index, database, stream_id) = board
             .write(|header, streams| {
-                let found = streams.iter_mut().enumerate().find(|(at, entry)| find(*at, entry));
-                let (index, entry) = found?;
+                let index = usize::try_from(index).ok()?;
+                let entry = streams.get_mut(index).filter(|entry| !entry.is_free())?;
                 if header.is_held(entry.database) || !entry.wanted {
                     if entry.process.pid == 0 {
                         entry.process.left();
