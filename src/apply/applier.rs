@@ -47,6 +47,7 @@ pub struct Applier {
     routes: Routes,
     care: Care,
     pending_rows: usize,
+    pending_bytes: usize,
     is_open: bool,
     /// Tables to be set aside with the next commit.
     failing: HashMap<i32, OdsError>,
@@ -72,6 +73,7 @@ impl Applier {
             routes: Routes::default(),
             care,
             pending_rows: 0,
+            pending_bytes: 0,
             is_open: false,
             failing: HashMap::new(),
             rereads: Vec::new(),
@@ -183,10 +185,12 @@ impl Applier {
         if !table.is_followed() {
             return Ok(());
         }
+        let mut before = table.batch.bytes();
         let mut pushed = table.push(projection, op, stamp);
         if pushed == Ok(Push::FlushFirst) {
             self.flush()?;
             let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+            before = 0;
             pushed = table.batch.push(projection, op, stamp);
         }
         if let Err(error) = pushed {
@@ -194,6 +198,8 @@ impl Applier {
             return Ok(());
         }
         self.pending_rows += 1;
+        let after = self.tables.get(&id).map_or(0, |table| table.batch.bytes());
+        self.pending_bytes += after.saturating_sub(before);
         if self.care == Care::Single || self.is_full() {
             self.flush()?;
         }
@@ -237,15 +243,7 @@ impl Applier {
     }
 
     fn is_full(&self) -> bool {
-        self.pending_rows >= settings::batch_rows() || self.bytes() >= settings::batch_bytes()
-    }
-
-    fn bytes(&self) -> usize {
-        // Looked at only now and then: the sum over all tables is not free.
-        if !self.pending_rows.is_multiple_of(256) {
-            return 0;
-        }
-        self.tables.values().map(|table| table.batch.bytes()).sum()
+        self.pending_rows >= settings::batch_rows() || self.pending_bytes >= settings::batch_bytes()
     }
 
     fn open(&mut self) {
@@ -262,6 +260,7 @@ impl Applier {
         }
         self.open();
         self.pending_rows = 0;
+        self.pending_bytes = 0;
         for id in self.routes.write_order() {
             let Some(table) = self.tables.get_mut(&id) else { continue };
             if table.batch.is_empty() {
