@@ -155,17 +155,17 @@ impl OdsError {
         Self { kind, message: message.into(), detail: None, hint: None }
     }
 
-    /// The same error with a detail.
+    /// The same error with a detail; an empty one is none.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.detail = Some(detail.into()).filter(|detail| !detail.is_empty());
         self
     }
 
-    /// The same error with a hint.
+    /// The same error with a hint; an empty one is none.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into()).filter(|hint| !hint.is_empty());
         self
     }
 
@@ -205,7 +205,7 @@ impl From<CaughtError> for OdsError {
                 kind: ErrorKind::Local(report.sql_error_code()),
                 message: report.message().to_owned(),
                 detail: None,
-                hint: report.hint().map(str::to_owned),
+                hint: report.hint().filter(|hint| !hint.is_empty()).map(str::to_owned),
             },
             CaughtError::RustPanic { ereport, .. } => Self {
                 kind: ErrorKind::Bug,
@@ -214,5 +214,19 @@ impl From<CaughtError> for OdsError {
                 hint: None,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_lines_are_left_out() {
+        let error = OdsError::new(ErrorKind::Bug, "message").detail("").hint("");
+        assert_eq!((error.detail, error.hint), (None, None));
+        let error = OdsError::new(ErrorKind::Bug, "message").detail("why").hint("what to do");
+        assert_eq!(error.detail.as_deref(), Some("why"));
+        assert_eq!(error.hint.as_deref(), Some("what to do"));
     }
 }

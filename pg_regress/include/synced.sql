@@ -19,7 +19,10 @@ CREATE OR REPLACE PROCEDURE pg_temp.make_synced(target regclass, server name DEF
     INSERT INTO ods.source_member (table_id, source_oid, source_schema, source_table, state, last_key)
     SELECT table_id, 1, 'public', 'origin', 'loaded', '{9}' FROM ods.synced_table WHERE relation = target;
     INSERT INTO ods.synced_column
-    SELECT table_id, attnum, attname, attnum, atttypid, atttypmod, 'any', attname
+           (table_id, ordinal, source_name, source_attnum, source_type_oid, source_type_modifier,
+            source_type, local_type, target_name)
+    SELECT table_id, attnum, attname, attnum, atttypid, atttypmod,
+           format_type(atttypid, atttypmod), format_type(atttypid, atttypmod), attname
       FROM ods.synced_table, pg_attribute
      WHERE relation = target AND attrelid = target AND attnum > 0 AND attname <> 'ours'
 $$;

@@ -1,5 +1,4 @@
 -- What OPTIONS of a server and of a user mapping may hold, and who may write it.
-CREATE EXTENSION IF NOT EXISTS ods;
 CREATE ROLE regress_ods_plain;
 GRANT USAGE ON FOREIGN DATA WRAPPER ods_postgres TO regress_ods_plain;
 GRANT USAGE ON SCHEMA ods TO regress_ods_plain;

@@ -79,15 +79,14 @@ impl Leaving {
     /// Drops the slot at its source, or says what a person must do there: a slot that is left
     /// behind keeps WAL for ever.
     fn finish(self) {
-        let dropped = match &self.access {
-            None => {
-                Err("The statement is part of a transaction that may still be rolled back."
-                    .to_owned())
-            }
-            Some(Err(error)) => Err(error.to_string()),
-            Some(Ok(access)) => slot::drop(access, &self.slot, self.publication.as_deref())
-                .map_err(|error| error.to_string()),
-        };
+        let dropped =
+            match &self.access {
+                None => Err("The statement is part of a transaction that may still be rolled back"
+                    .to_owned()),
+                Some(Err(error)) => Err(error.to_string()),
+                Some(Ok(access)) => slot::drop(access, &self.slot, self.publication.as_deref())
+                    .map_err(|error| error.to_string()),
+            };
         let Err(reason) = dropped else { return };
         ErrorReport::new(
             PgSqlErrorCode::ERRCODE_WARNING,
@@ -97,7 +96,10 @@ impl Leaving {
             ),
             "ods",
         )
-        .set_detail(format!("{reason} It keeps WAL at its source until it is dropped there."))
+        .set_detail(format!(
+            "{}. It keeps WAL at its source until it is dropped there.",
+            reason.trim_end_matches('.')
+        ))
         .set_hint(format!(
             "Run at the source: SELECT pg_drop_replication_slot({});",
             quote_literal(&self.slot)
