@@ -203,7 +203,7 @@ impl From<CaughtError> for OdsError {
         match caught {
             CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => Self {
                 kind: ErrorKind::Local(report.sql_error_code()),
-                message: report.message().to_owned(),
+                message: without_values(report.sql_error_code(), report.message()),
                 detail: None,
                 hint: report.hint().filter(|hint| !hint.is_empty()).map(str::to_owned),
             },
@@ -217,9 +217,39 @@ impl From<CaughtError> for OdsError {
     }
 }
 
+/// A message of Postgres as it may be logged and shown: those of class 22, data exceptions, quote
+/// the value that did not fit, but for a few that don't.
+fn without_values(code: PgSqlErrorCode, message: &str) -> String {
+    use PgSqlErrorCode as C;
+    // Five characters of six bits each, the first lowest: the macros MAKE_SQLSTATE of elog.h.
+    const CLASS_22: u32 = 2 | 2 << 6;
+    let is_data_exception = code as u32 & 0xFFF == CLASS_22;
+    let names_no_value = matches!(
+        code,
+        C::ERRCODE_STRING_DATA_RIGHT_TRUNCATION
+            | C::ERRCODE_NULL_VALUE_NOT_ALLOWED
+            | C::ERRCODE_DIVISION_BY_ZERO
+            | C::ERRCODE_INVALID_PARAMETER_VALUE
+    );
+    if is_data_exception && !names_no_value {
+        return format!("a value does not fit its column here ({code:?})");
+    }
+    message.to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_stay_out_of_messages() {
+        let code = PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION;
+        assert!(!without_values(code, "invalid input syntax: \"secret\"").contains("secret"));
+        let code = PgSqlErrorCode::ERRCODE_CHECK_VIOLATION;
+        assert_eq!(without_values(code, "violates check"), "violates check");
+        let code = PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION;
+        assert_eq!(without_values(code, "value too long"), "value too long");
+    }
 
     #[test]
     fn empty_lines_are_left_out() {

@@ -10,8 +10,8 @@ use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::guard;
 use crate::pg::libpq::Connection;
-use crate::pg::owner;
 use crate::pg::wait::Deadline;
+use crate::pg::{encoding, owner};
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::describe::{self, Generated, ReplicaIdentity, Selection, SourceTable};
@@ -93,6 +93,7 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
     check_choices(request.consumer, request.tier, request.max_staleness.as_ref())?;
     let access = ServerAccess::for_caller(request.server)?;
     let mut connection = connect_control(&access, Deadline::after(settings::connect_timeout()))?;
+    refuse_other_encoding(&connection)?;
     let found = find_source(&mut connection, &access, request)?;
     let key = key_of(&found, request.key)?;
     let plan = plan_columns(&found, request, &key)?;
@@ -207,6 +208,20 @@ fn find_source(
     Ok(source)
 }
 
+/// Text is compared byte by byte while a table loads, so both sides must write it alike.
+fn refuse_other_encoding(connection: &Connection) -> Result<()> {
+    let theirs = connection.parameter_status(c"server_encoding").unwrap_or_default();
+    let ours = encoding::of_database();
+    if theirs == ours {
+        return Ok(());
+    }
+    Err(OdsError::new(
+        ErrorKind::Unsupported,
+        format!("the source is encoded in {theirs}, this database in {ours}"),
+    )
+    .hint(format!("CREATE DATABASE … ENCODING '{theirs}' TEMPLATE template0;")))
+}
+
 /// The key that changes carry. A chosen key must be what the source's replica identity sends, or
 /// deletes could not be told apart.
 fn key_of(source: &SourceTable, chosen: Option<&[String]>) -> Result<Vec<String>> {
@@ -286,6 +301,13 @@ fn plan_columns(
             )
             .hint(format!("columns => '{{{} AS other_name, …}}'", quote_ident(&name))));
         }
+        if key.contains(&name) && column.type_extension.is_some() {
+            return Err(OdsError::new(
+                ErrorKind::Unsupported,
+                format!("key column {name:?} of {display} is of type {}, which an extension defines", column.type_sql),
+            )
+            .hint("ALTER TABLE … REPLICA IDENTITY USING INDEX …;  -- at the source, an index on columns of built-in types"));
+        }
         plan.push(ColumnPlan {
             source: name.clone(),
             target,
@@ -311,6 +333,8 @@ fn plan_columns(
 
 /// The server's stream, made now if this is its first table.
 fn stream_for(access: &ServerAccess) -> Result<i32> {
+    // Two calls at once must not make two streams, nor one be made while the last table leaves.
+    execute("LOCK TABLE ods.stream IN SHARE ROW EXCLUSIVE MODE", &[])?;
     execute(
         "INSERT INTO ods.stream (server_name, stream_name, publication_name, publication_made_by_ods) \
          SELECT $1::pg_catalog.name, coalesce($2, 'ods_' || n.id), coalesce($3, 'ods_' || n.id), $3 IS NULL \

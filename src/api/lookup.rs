@@ -2,6 +2,7 @@
 
 use crate::catalog::table::spi_error;
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::{foreign, owner};
 use pgrx::PgRelation;
 use pgrx::prelude::*;
 
@@ -13,10 +14,12 @@ pub struct NamedStream {
 
 /// The stream of a server.
 pub fn stream_of_server(server: &str) -> Result<NamedStream> {
-    let id = Spi::get_one_with_args::<i32>(
-        "SELECT s.stream_id FROM ods.stream s WHERE s.server_name = $1::pg_catalog.name",
-        &[server.into()],
-    );
+    let id = owner::as_extension_owner(|| {
+        Ok(Spi::get_one_with_args::<i32>(
+            "SELECT s.stream_id FROM ods.stream s WHERE s.server_name = $1::pg_catalog.name",
+            &[server.into()],
+        ))
+    })?;
     match id {
         Ok(Some(id)) => Ok(NamedStream { id }),
         Ok(None) | Err(pgrx::spi::Error::InvalidPosition) => Err(OdsError::new(
@@ -30,11 +33,14 @@ pub fn stream_of_server(server: &str) -> Result<NamedStream> {
 
 /// The catalog's id of a synced table that the caller owns.
 pub fn owned_table(relation: &PgRelation) -> Result<i32> {
-    let row = Spi::get_two_with_args::<i32, bool>(
-        "SELECT t.table_id, pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE') \
-         FROM ods.synced_table t JOIN pg_catalog.pg_class c ON c.oid = t.relation WHERE t.relation = $1",
-        &[relation.oid().into()],
-    );
+    let caller = foreign::current_user();
+    let row = owner::as_extension_owner(|| {
+        Ok(Spi::get_two_with_args::<i32, bool>(
+            "SELECT t.table_id, pg_catalog.pg_has_role($2, c.relowner, 'USAGE') \
+             FROM ods.synced_table t JOIN pg_catalog.pg_class c ON c.oid = t.relation WHERE t.relation = $1",
+            &[relation.oid().into(), caller.into()],
+        ))
+    })?;
     match row {
         Ok((Some(id), Some(true))) => Ok(id),
         Ok((Some(_), _)) => Err(OdsError::new(

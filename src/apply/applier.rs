@@ -140,7 +140,10 @@ impl Applier {
                     }
                     Ok(table)
                 }
-                None => Table::open(synced.clone(), self.encoding),
+                None => {
+                    restarted.push(id);
+                    Table::open(synced.clone(), self.encoding)
+                }
             };
             match table {
                 Ok(table) => {
@@ -227,6 +230,10 @@ impl Applier {
                 self.open();
                 table::read_anew(id)?;
                 reads_anew = true;
+                if let Some(table) = self.tables.get_mut(&id) {
+                    table.synced.state = TableState::Loading;
+                    table.begin_memory();
+                }
                 continue;
             }
             if let Some(memory) = &mut table.memory {
@@ -235,9 +242,23 @@ impl Applier {
             let Some(sql) = table.target.shape.delete_all() else { continue };
             self.open();
             let Some(table) = self.tables.get_mut(&id) else { continue };
-            let _writing = Writing::allow(table.target.relation);
-            let _acting = ActingAs::owner(table.target.owner);
-            Spi::run(&sql).map_err(table::spi_error)?;
+            let target = &table.target;
+            let empty = || {
+                let _writing = Writing::allow(target.relation);
+                let _acting = ActingAs::owner(target.owner);
+                Spi::run(&sql).map_err(table::spi_error)
+            };
+            let emptied = match self.care {
+                Care::Fast => xact::caught(empty),
+                Care::Single => subxact::run(empty),
+            };
+            match emptied {
+                Ok(()) => {}
+                Err(error) if self.care == Care::Single && error.kind.retry() == Retry::Never => {
+                    self.fail(id, error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(reads_anew)
     }
@@ -270,9 +291,9 @@ impl Applier {
                 table.batch.clear();
                 continue;
             }
-            let mode = match table.memory {
-                Some(_) => Mode::Loading,
-                None => Mode::Live,
+            let mode = match table.synced.state {
+                TableState::Loading => Mode::Loading,
+                TableState::Live | TableState::Paused | TableState::Failed => Mode::Live,
             };
             let written = match self.care {
                 Care::Fast => {

@@ -26,6 +26,8 @@ pub enum Outcome {
     Applied,
     /// It can't be judged any more and must be read again.
     ReadAgain,
+    /// Nobody waits for it any more.
+    Skipped,
 }
 
 /// Writes a chunk and commits it with `position`, which the stream has reached.
@@ -37,8 +39,8 @@ pub fn apply(
     keep_reading: &mut dyn FnMut(),
 ) -> Result<Outcome> {
     let id = chunk.table;
-    let Some(table) = applier.table(id) else { return Ok(Outcome::Applied) };
-    let Some(memory) = &table.memory else { return Ok(Outcome::Applied) };
+    let Some(table) = applier.table(id) else { return Ok(Outcome::Skipped) };
+    let Some(memory) = &table.memory else { return Ok(Outcome::Skipped) };
     if !memory.can_judge(&chunk.rows.snapshot) {
         forget(table, &chunk.rows);
         return Ok(Outcome::ReadAgain);
@@ -277,6 +279,8 @@ pub fn local_keys(table: &Table, limit: i64) -> Result<Vec<Vec<String>>> {
         args.push(part.as_str().into());
     }
     let width = table.target.shape.key.len();
+    // Casting a key may run code of its type's owner.
+    let _acting = ActingAs::owner(table.target.owner);
     Spi::connect(|client| {
         let rows = client.select(&sql, None, &args).map_err(spi_error)?;
         rows.map(|row| {

@@ -347,7 +347,9 @@ impl Shape {
     /// `$1` is the limit; with `after`, `$2…` are the key to go on from.
     pub fn next_keys(&self, after: bool) -> String {
         let targets = self.key_targets();
-        let columns = list(&targets, ", ", |name| format!("t.{}::text", quote_ident(name)));
+        let columns = list(&targets, ", ", |name| {
+            format!("pg_catalog.format('%s', t.{})", quote_ident(name))
+        });
         let order = list(&targets, ", ", |name| format!("t.{}", quote_ident(name)));
         let mut sql = format!("SELECT {columns} FROM {} t", self.table);
         let mut conditions = Vec::new();

@@ -220,7 +220,9 @@ fn write_live(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<
 /// The careful way: nothing is assumed of the rows that are here.
 fn write_checked(spi: &Connection, target: &mut Target, work: &Work<'_>, mode: Mode) -> Result<()> {
     let touch = if mode == Mode::Reconcile { Touch::Differing } else { Touch::Every };
-    for (rows, may_be_missing) in [(&work.here, mode == Mode::Loading), (&work.new, false)] {
+    // A row that the filter turned away before may pass it now, and its range may have been read.
+    let here_may_be_missing = mode == Mode::Loading && target.shape.filter.is_none();
+    for (rows, may_be_missing) in [(&work.here, here_may_be_missing), (&work.new, false)] {
         if rows.is_empty() {
             continue;
         }

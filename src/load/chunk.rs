@@ -79,7 +79,7 @@ impl ChunkSource {
             let _ = write!(sql, " WHERE ROW({key}) > ROW({values})");
         }
         let _ = write!(sql, " ORDER BY {key} LIMIT {limit}");
-        in_transaction(&sql)
+        in_transaction(&format!("ONLY {}.{}", ident(schema), ident(table)), &sql)
     }
 
     /// Reads the rows of these keys, wherever among the table's partitions they are.
@@ -99,13 +99,16 @@ impl ChunkSource {
             self.key_list(),
             names.join(", ")
         );
-        in_transaction(&sql)
+        in_transaction(&format!("{}.{}", ident(schema), ident(table)), &sql)
     }
 }
 
-fn in_transaction(select: &str) -> String {
+/// The lock comes before the snapshot: a table that is rewritten or truncated while somebody waits
+/// for it looks empty to an older snapshot.
+fn in_transaction(locked: &str, select: &str) -> String {
     format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+         LOCK TABLE {locked} IN ACCESS SHARE MODE; \
          SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text; \
          COPY ({select}) TO STDOUT; \
          COMMIT; \

@@ -23,6 +23,8 @@ const REREAD_KEYS: usize = 1_000;
 const CHUNKS_AHEAD: usize = 2;
 /// How soon to look again whether old writers have ended.
 const WRITERS_AGAIN: Duration = Duration::from_millis(20);
+/// How long a table whose rows the source refused is left alone.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// A chunk may need a sort at the source before its first row comes.
 const CHUNK_PATIENCE: u32 = 20;
 
@@ -76,6 +78,15 @@ enum Step {
     },
 }
 
+impl Step {
+    fn table(&self) -> Option<i32> {
+        match self {
+            Self::Nothing => None,
+            Self::Writers { table, .. } | Self::Reading { table, .. } => Some(*table),
+        }
+    }
+}
+
 /// The loader of one stream.
 pub struct Loader {
     exchange: Option<Exchange>,
@@ -86,6 +97,8 @@ pub struct Loader {
     /// How far each member was read, which is ahead of what was applied.
     cursors: HashMap<(i32, u32), Cursor>,
     row_bytes: HashMap<i32, usize>,
+    /// Tables whose rows the source refused, until when they are left alone, and why.
+    refused: HashMap<i32, (Instant, String)>,
 }
 
 #[derive(Clone, Default)]
@@ -110,6 +123,7 @@ impl Loader {
             settled: HashSet::new(),
             cursors: HashMap::new(),
             row_bytes: HashMap::new(),
+            refused: HashMap::new(),
         }
     }
 
@@ -141,6 +155,10 @@ impl Loader {
         self.settled.retain(|id| wanted.contains(id));
         self.cursors.retain(|(id, _), _| wanted.contains(id));
         self.ready.retain(|chunk| wanted.contains(&chunk.table));
+        self.refused.retain(|id, _| wanted.contains(id));
+        if self.step.table().is_some_and(|table| !wanted.contains(&table)) {
+            self.step = Step::Nothing;
+        }
     }
 
     /// Starts a table's reading anew, as the catalog has it.
@@ -148,6 +166,10 @@ impl Loader {
         self.cursors.retain(|(id, _), _| *id != table);
         self.ready.retain(|chunk| chunk.table != table);
         self.settled.remove(&table);
+        // An answer that is still on its way belongs to what was before.
+        if self.step.table() == Some(table) {
+            self.step = Step::Nothing;
+        }
     }
 
     /// Goes on with what is under way at the source, and begins what comes next.
@@ -164,14 +186,13 @@ impl Loader {
             match exchange.advance() {
                 Ok(None) => return Ok(()),
                 Ok(Some(answer)) => self.answered(applier, answer)?,
-                // The source refuses to give the rows of one table; the others go on.
+                // The source refuses to give the rows of one table, for lack of a right or because
+                // of a lock: it is asked again later, and the others go on.
                 Err(error) if error.kind == ErrorKind::SourceRefused => {
-                    match std::mem::replace(&mut self.step, Step::Nothing) {
-                        Step::Reading { table, .. } => {
-                            applier.fail(table, error.context("reading rows at the source"));
-                            self.restart(table);
-                        }
-                        _ => return Err(error),
+                    if let Some(table) = self.step.table() {
+                        self.step = Step::Nothing;
+                        let until = Instant::now() + REFUSED_PAUSE;
+                        self.refused.insert(table, (until, error.to_string()));
                     }
                 }
                 Err(error) => return Err(error),
@@ -213,6 +234,7 @@ impl Loader {
                         before.into_iter().filter(|holder| now.contains(holder)).collect()
                     }
                 };
+                self.refused.remove(&table);
                 if left.is_empty() {
                     self.settled.insert(table);
                 } else {
@@ -225,6 +247,7 @@ impl Loader {
             }
             Step::Reading { table, what } => {
                 let Some(rows) = answer.chunk else { return Ok(()) };
+                self.refused.remove(&table);
                 self.received(applier, table, what, rows, answer.cut);
             }
             Step::Nothing => {}
@@ -264,14 +287,15 @@ impl Loader {
         self.ready.pop_front()
     }
 
-    /// Writes a chunk; the applier has nothing pending. What comes of it commits with `position`.
+    /// Writes a chunk and commits it with `position`, where it can be; the applier has nothing
+    /// pending.
     pub fn apply(
         &mut self,
         applier: &mut Applier,
         chunk: Chunk,
         position: &str,
         fresh_as_of: Option<i64>,
-    ) -> Result<()> {
+    ) -> Result<apply_chunk::Outcome> {
         let id = chunk.table;
         let exchange = &mut self.exchange;
         let keep_reading = &mut || {
@@ -284,17 +308,21 @@ impl Loader {
             apply_chunk::apply(applier, &chunk, position, fresh_as_of, keep_reading)
         });
         match applied {
-            Ok(apply_chunk::Outcome::Applied) => {}
-            Ok(apply_chunk::Outcome::ReadAgain) => self.restart(id),
+            Ok(outcome) => {
+                if outcome == apply_chunk::Outcome::ReadAgain {
+                    self.restart(id);
+                }
+                Ok(outcome)
+            }
             // Rows that can't be written set their table aside, and nothing else.
             Err(error) if error.kind.retry() == Retry::Never => {
                 applier.forget_transaction();
                 applier.fail(id, error.context("loading"));
                 self.restart(id);
+                Ok(apply_chunk::Outcome::Skipped)
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     fn begin_next(
@@ -309,7 +337,11 @@ impl Loader {
             .map(|table| table.synced.id)
             .filter(|id| published.contains(id))
             .collect();
+        let now = Instant::now();
         for id in candidates {
+            if self.refused.get(&id).is_some_and(|(until, _)| *until > now) {
+                continue;
+            }
             if !self.settled.contains(&id) {
                 return self.ask_writers(applier, id, None, access);
             }
@@ -440,6 +472,11 @@ impl Loader {
         self.exchange
             .as_mut()
             .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the loader has no connection"))
+    }
+
+    /// Why the source gives no rows of some table, for the status.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refused.values().next().map(|(_, reason)| reason.as_str())
     }
 
     /// What keeps the tables from being loaded, for the status.

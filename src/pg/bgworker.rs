@@ -101,6 +101,9 @@ const SAFE_SETTINGS: &[(&CStr, &CStr)] = &[
     // Values of a source are read as it wrote them.
     (c"DateStyle", c"ISO, YMD"),
     (c"IntervalStyle", c"postgres"),
+    (c"TimeZone", c"UTC"),
+    (c"bytea_output", c"hex"),
+    (c"extra_float_digits", c"3"),
     (c"array_nulls", c"on"),
     (c"xmloption", c"content"),
     // A batch is small beside the table it goes to, whatever the table's statistics say, and comes

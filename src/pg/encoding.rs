@@ -18,6 +18,12 @@ pub fn number(name: &str) -> Option<i32> {
     (number >= 0).then_some(number)
 }
 
+/// The name of this database's encoding.
+pub fn of_database() -> String {
+    // SAFETY: reads a backend global.
+    name(unsafe { pgrx::pg_sys::GetDatabaseEncoding() })
+}
+
 /// The name of an encoding.
 pub fn name(number: i32) -> String {
     // SAFETY: a look-up in a static table; an empty string for an unknown number.

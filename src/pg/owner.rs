@@ -33,7 +33,19 @@ impl ActingAs {
                 new,
                 context | restriction | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
             );
-            pg_sys::NewGUCNestLevel()
+            let nest_level = pg_sys::NewGUCNestLevel();
+            // What runs must not pick up objects of whoever called.
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+            nest_level
         };
         Self { user, context, nest_level }
     }

@@ -34,6 +34,12 @@ pub fn catch<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
+/// Returns when all WAL written so far is on disk.
+pub fn flush_all() {
+    // SAFETY: the insert position is never past the end of the WAL.
+    unsafe { pg_sys::XLogFlush(pg_sys::GetXLogInsertRecPtr()) }
+}
+
 /// Runs `f` and turns whatever it raises into an error, so that the caller can say more about it.
 /// Nothing is cleaned up: the error must be passed on to [`catch`].
 pub fn caught<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {

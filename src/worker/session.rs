@@ -7,6 +7,7 @@
 use super::board::{StreamEntry, StreamState};
 use super::publication::{self, Upkeep};
 use crate::apply::applier::{Applier, Care};
+use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
 use crate::catalog::stream::{self, StoredPosition, Stream};
 use crate::catalog::table::TableState;
@@ -125,8 +126,7 @@ impl<'e> Session<'e> {
                 StreamState::Connecting,
                 "leaving the source, since no table follows it any more",
             );
-            leave(&stream, &access)?;
-            return Ok(Opened::Ended(End::Stop));
+            return Ok(Opened::Ended(leave(&stream, &access)?));
         }
         if stored.position.is_none() && tables.followed == 0 {
             // Nobody reads the slot, which would keep WAL at the source for ever.
@@ -142,6 +142,9 @@ impl<'e> Session<'e> {
         establish::ensure_publication(&mut control, &stream)?;
         let mut connection = connect_replication(&access, connecting())?;
         let identity = establish::identify(&mut connection)?;
+        // The position may have been committed, before a failure, without being flushed; what is
+        // confirmed below must survive a crash.
+        xact::flush_all();
         let position = match stored.position.as_deref().map(str::parse::<Lsn>) {
             Some(Ok(position)) => {
                 match establish::continuity(&mut connection, &stream, &stored, position, &identity)?
@@ -226,11 +229,7 @@ impl<'e> Session<'e> {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
                 // Blamed on the data: the same changes again, one by one, tell which.
-                Err(error)
-                    if self.care == Care::Fast
-                        && error.kind.retry() == Retry::Never
-                        && matches!(error.kind, ErrorKind::Local(_) | ErrorKind::Mismatch) =>
-                {
+                Err(error) if self.care == Care::Fast && error.kind.retry() == Retry::Never => {
                     pgrx::log!(
                         "ods: stream {} applies change by change after: {error}",
                         self.stream.id
@@ -490,16 +489,10 @@ impl<'e> Session<'e> {
 
     /// What may only be done where no upstream transaction is under way.
     fn between_transactions(&mut self) -> Result<Option<End>> {
-        while self.loader.awaited_mark().is_some_and(|mark| mark <= self.position.0) {
+        if self.reload_due {
             if self.applier.has_pending() {
                 self.commit()?;
             }
-            let Some(chunk) = self.loader.take_ready(self.position.0) else { break };
-            let position = self.position.to_string();
-            self.loader.apply(&mut self.applier, chunk, &position, self.fresh.get())?;
-            self.committed();
-        }
-        if self.reload_due && !self.applier.has_pending() {
             self.reload_due = false;
             if xact::in_transaction(|| stream::by_id(self.stream.id))?.is_none() {
                 return Ok(Some(End::Stop));
@@ -513,6 +506,18 @@ impl<'e> Session<'e> {
             }
             self.loader.retain(&mut self.applier);
             self.upkeep.look_soon();
+        }
+        while self.loader.awaited_mark().is_some_and(|mark| mark <= self.position.0) {
+            if self.applier.has_pending() {
+                self.commit()?;
+            }
+            let Some(chunk) = self.loader.take_ready(self.position.0) else { break };
+            let position = self.position.to_string();
+            let outcome =
+                self.loader.apply(&mut self.applier, chunk, &position, self.fresh.get())?;
+            if outcome == Outcome::Applied {
+                self.committed();
+            }
         }
         if let Some(heartbeat) = self.heartbeat.take() {
             if self.applier.has_pending() {
@@ -597,6 +602,8 @@ impl<'e> Session<'e> {
         let behind = self.source_end.0.saturating_sub(self.position.0);
         let (state, reason) = if let Some(reason) = self.upkeep.obstacle() {
             (StreamState::Live, reason)
+        } else if let Some(reason) = self.loader.refusal() {
+            (StreamState::Live, reason)
         } else if self.loader.is_waiting_for_writers().is_some() {
             (StreamState::Live, "loading waits for transactions of the source that began before")
         } else if behind > 16 << 20 {
@@ -663,10 +670,17 @@ fn count_tables(stream_id: i32) -> Result<Tables> {
 }
 
 /// Takes slot and publication back from the source, then forgets the stream.
-fn leave(stream: &Stream, access: &ServerAccess) -> Result<()> {
+fn leave(stream: &Stream, access: &ServerAccess) -> Result<End> {
     let publication = stream.owns_publication.then_some(stream.publication.as_str());
     slot::drop(access, &stream.slot, publication)?;
-    xact::in_transaction(|| stream::remove_unused(stream.id)).map(drop)
+    xact::in_transaction(|| {
+        if stream::remove_unused(stream.id)? {
+            return Ok(End::Stop);
+        }
+        // A table came meanwhile: the stream begins anew.
+        stream::begin(stream.id, &StoredPosition::default())?;
+        Ok(End::Again)
+    })
 }
 
 /// Makes the slot and stores where it begins.

@@ -156,6 +156,7 @@ fn fork_in_history(content: &str, timeline: i32) -> Option<Lsn> {
 
 /// Makes the publication if it is missing and ours to make; it must exist before the slot does.
 pub fn ensure_publication(control: &mut Connection, stream: &Stream) -> Result<()> {
+    refuse_partial(control, stream)?;
     let sql = format!(
         "SELECT p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate \
          FROM pg_catalog.pg_publication p WHERE p.pubname = {}",
@@ -188,6 +189,46 @@ pub fn ensure_publication(control: &mut Connection, stream: &Stream) -> Result<(
         )
         .hint(format!("CREATE PUBLICATION {};  -- at the source", quote_ident(&stream.publication)))),
     }
+}
+
+/// A publication that hides rows or columns, or names roots instead of leaves, does not carry what
+/// is read at the source.
+fn refuse_partial(control: &mut Connection, stream: &Stream) -> Result<()> {
+    let version = control.server_version();
+    let name = quote_literal(&stream.publication);
+    let mut questions = Vec::new();
+    if version >= 130_000 {
+        questions.push((
+            format!(
+                "SELECT FROM pg_catalog.pg_publication p WHERE p.pubname = {name} AND p.pubviaroot"
+            ),
+            "publishes partitions as their root",
+            format!(
+                "ALTER PUBLICATION {} SET (publish_via_partition_root = false);  -- at the source",
+                quote_ident(&stream.publication)
+            ),
+        ));
+    }
+    if version >= 150_000 {
+        questions.push((
+            format!(
+                "SELECT FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid \
+                 WHERE p.pubname = {name} AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL)"
+            ),
+            "has row filters or column lists",
+            "Publish whole tables at the source, and use `filter` and `columns` here.".to_owned(),
+        ));
+    }
+    for (sql, what, hint) in questions {
+        if !control.query(&sql, &[], deadline())?.is_empty() {
+            return Err(OdsError::new(
+                ErrorKind::SourceRefused,
+                format!("publication {} {what}, which ods can't follow", stream.publication),
+            )
+            .hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the slot; the LSN from which it streams. Waits until the transactions that are running at
