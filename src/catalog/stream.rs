@@ -3,6 +3,8 @@
 use super::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use pgrx::prelude::*;
+use pgrx::spi::OwnedPreparedStatement;
+use std::cell::RefCell;
 
 /// A stream as the catalog names it.
 #[derive(Clone, Debug)]
@@ -93,13 +95,34 @@ pub fn position(stream_id: i32) -> Result<StoredPosition> {
 /// Stores where a stream stands; part of the transaction that holds the rows up to there.
 /// `fresh_as_of`, in microseconds since 2000-01-01, only ever moves forward.
 pub fn advance(stream_id: i32, position: &str, fresh_as_of: Option<i64>) -> Result<()> {
+    thread_local! {
+        /// Runs with every commit, so that it is planned once.
+        static ADVANCE: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };
+    }
     let fresh = fresh_as_of.and_then(|us| TimestampWithTimeZone::try_from(us).ok());
-    execute(
-        "UPDATE ods.stream_position SET position = $2, fresh_as_of = greatest(fresh_as_of, $3) \
-         WHERE stream_id = $1",
-        &[stream_id.into(), position.into(), fresh.into()],
-    )?;
-    Ok(())
+    Spi::connect_mut(|client| {
+        ADVANCE.with_borrow_mut(|kept| {
+            if kept.is_none() {
+                let statement = client
+                    .prepare_mut(
+                        "UPDATE ods.stream_position \
+                         SET position = $2, fresh_as_of = greatest(fresh_as_of, $3) WHERE stream_id = $1",
+                        &[
+                            PgOid::BuiltIn(PgBuiltInOids::INT4OID),
+                            PgOid::BuiltIn(PgBuiltInOids::TEXTOID),
+                            PgOid::BuiltIn(PgBuiltInOids::TIMESTAMPTZOID),
+                        ],
+                    )
+                    .map_err(spi_error)?;
+                *kept = Some(statement.keep());
+            }
+            let Some(statement) = kept.as_ref() else { return Ok(()) };
+            client
+                .update(statement, None, &[stream_id.into(), position.into(), fresh.into()])
+                .map_err(spi_error)?;
+            Ok(())
+        })
+    })
 }
 
 /// Begins a stream at a position of a source.
