@@ -12,14 +12,30 @@ pub struct ActingAs {
 }
 
 impl ActingAs {
-    /// Switches to `owner`, restricted: what runs may be a person's SQL.
+    /// Switches to `owner`, restricted: what runs may be a person's SQL. For workers, whose
+    /// search path holds nothing of anybody's.
     pub fn owner(owner: pg_sys::Oid) -> Self {
         Self::switch(owner, pg_sys::SECURITY_RESTRICTED_OPERATION as i32)
     }
 
-    /// Switches to `user` for statements of our own.
+    /// Switches to `user` for statements of our own, which must not pick up objects of whoever
+    /// called.
     pub fn user(user: pg_sys::Oid) -> Self {
-        Self::switch(user, 0)
+        let acting = Self::switch(user, 0);
+        // SAFETY: the setting is put back with the nest level that `switch` began.
+        unsafe {
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+        acting
     }
 
     fn switch(new: pg_sys::Oid, restriction: i32) -> Self {
@@ -33,19 +49,7 @@ impl ActingAs {
                 new,
                 context | restriction | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
             );
-            let nest_level = pg_sys::NewGUCNestLevel();
-            // What runs must not pick up objects of whoever called.
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-            nest_level
+            pg_sys::NewGUCNestLevel()
         };
         Self { user, context, nest_level }
     }
@@ -68,7 +72,7 @@ pub fn as_extension_owner<T>(
     f: impl FnOnce() -> crate::error::Result<T>,
 ) -> crate::error::Result<T> {
     let owner = pgrx::Spi::get_one::<pg_sys::Oid>(
-        "SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname = 'ods'",
+        "SELECT e.extowner FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'ods'::pg_catalog.name",
     )
     .map_err(crate::catalog::table::spi_error)?
     .ok_or_else(|| {
