@@ -16,7 +16,8 @@ case $major in
     *) die "No Debian carries Postgres $major; there are 15 (bookworm), 17 (trixie) and 18 (sid)." ;;
 esac
 root=${ODS_CHROOT:-/var/tmp/ods-chroot-$major}
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+mirror=$(debian_mirror)
+[ -n "$mirror" ] || die "DEBIAN_MIRROR must name a mirror of Debian."
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
 packages=ca-certificates,postgresql-$major,postgresql-server-dev-$major,libpq-dev,libclang-dev,clang
@@ -52,7 +53,7 @@ exec chroot "$root" /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8
     PATH=/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     CARGO_HOME=/cargo RUSTUP_HOME=/rustup CARGO_TARGET_DIR=/target CARGO_NET_OFFLINE=true \
     GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=/src \
-    PGRX_HOME=/root/.pgrx PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config TIERS="$tiers" \
+    PGRX_HOME=/opt/pgrx PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config TIERS="$tiers" \
     sh -c 'mkdir -p "$PGRX_HOME" && cd /src && exec "$@"' sh "$@"
 EOF
 # Other majors are compiled outside; in here the tests matter.

@@ -51,7 +51,8 @@ fetch() { # PACKAGE: into the room.
 }
 
 debian_keys=/usr/share/keyrings/debian-archive-keyring.gpg
-debian() { say "deb [signed-by=$debian_keys] http://deb.debian.org/debian $1 main"; }
+mirror=$(debian_mirror)
+debian() { say "deb [signed-by=$debian_keys] $mirror $1 main"; }
 package=postgresql-server-dev-$major
 
 from_pgdg() {
@@ -62,14 +63,14 @@ from_pgdg() {
     apt_room pgdg "deb [signed-by=$keys] http://apt.postgresql.org/pub/repos/apt $codename-pgdg main" && fetch "$package"
 }
 from_debian() {
-    [ -f $debian_keys ] || return 1
+    [ -f $debian_keys ] && [ -n "$mirror" ] || return 1
     apt_room debian "$(debian "$1")" && fetch "$package"
 }
 # Debian never released with 16; Ubuntu 24.04 did, and Debian carries Ubuntu's keys.
 from_ubuntu() {
     local keys=/usr/share/keyrings/ubuntu-archive-keyring.gpg
     if [ ! -f $keys ]; then
-        [ -f $debian_keys ] && apt_room keys "$(debian trixie)" && fetch ubuntu-keyring || return 1
+        [ -f $debian_keys ] && [ -n "$mirror" ] && apt_room keys "$(debian trixie)" && fetch ubuntu-keyring || return 1
         dpkg-deb -x "$room"/ubuntu-keyring_*.deb "$room/keys"
         keys=$room/keys$keys
     fi

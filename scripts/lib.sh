@@ -105,3 +105,13 @@ install_extension() {
     fi
     cargo pgrx install --pg-config "$PG_CONFIG" "${PG_FEATURES[@]}" "${sudo[@]}" "$@"
 }
+
+# The mirror that has Debian's own releases: DEBIAN_MIRROR, or the one this machine's apt reads.
+debian_mirror() {
+    if [ -n "${DEBIAN_MIRROR:-}" ]; then
+        say "$DEBIAN_MIRROR"
+        return
+    fi
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        grep -m 1 -E '/debian/?$' || true
+}
