@@ -1,3 +1,38 @@
+-- Whatever deletes a stream or a synced table takes along what is kept about it.
+CREATE FUNCTION ods.release_stream() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM ods.synced_table JOIN gone USING (stream_id)) THEN
+        RAISE foreign_key_violation USING MESSAGE = 'a stream that synced tables read from cannot be deleted';
+    END IF;
+    DELETE FROM ods.stream_position WHERE stream_id IN (SELECT stream_id FROM gone);
+    RETURN NULL;
+END
+$function$;
+REVOKE ALL ON FUNCTION ods.release_stream() FROM PUBLIC;
+COMMENT ON FUNCTION ods.release_stream() IS 'removes what is kept about deleted streams';
+
+CREATE TRIGGER release_stream AFTER DELETE ON ods.stream
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION ods.release_stream();
+
+CREATE FUNCTION ods.release_table() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    DELETE FROM ods.synced_column WHERE table_id IN (SELECT table_id FROM gone);
+    DELETE FROM ods.source_member WHERE table_id IN (SELECT table_id FROM gone);
+    DELETE FROM ods.table_state WHERE table_id IN (SELECT table_id FROM gone);
+    DELETE FROM ods.reread WHERE table_id IN (SELECT table_id FROM gone);
+    RETURN NULL;
+END
+$function$;
+REVOKE ALL ON FUNCTION ods.release_table() FROM PUBLIC;
+COMMENT ON FUNCTION ods.release_table() IS 'removes what is kept about deleted synced tables';
+
+CREATE TRIGGER release_table AFTER DELETE ON ods.synced_table
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION ods.release_table();
+
 -- Dropped tables and servers leave the catalog with the statement that drops them, whichever it is.
 CREATE FUNCTION ods.release_dropped() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
