@@ -6,6 +6,7 @@
 
 use crate::load::copy_text::{self, Field};
 use crate::load::snapshot::Snapshot;
+use crate::source::postgres::quote::quote_ident as ident;
 use std::fmt::Write;
 
 /// What a chunk query must know of its table.
@@ -17,10 +18,6 @@ pub struct ChunkSource {
     pub key: Vec<usize>,
     /// Types of the key columns at the source, as SQL, in key order.
     pub key_types: Vec<String>,
-}
-
-fn ident(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn literal(value: &str) -> String {
