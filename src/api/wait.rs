@@ -32,7 +32,7 @@ fn wait(server: &str, position: &str, timeout: pgrx::datum::Interval) -> Result<
     })?;
     let limit = duration(timeout);
     let deadline = Instant::now() + limit;
-    match board::wait_for_flush(bgworker::my_database(), stream.id, wanted.0, deadline)? {
+    match board::wait_until_durable(bgworker::my_database(), stream.id, wanted.0, deadline)? {
         board::Wait::Reached => Ok(()),
         board::Wait::Gone => Err(OdsError::new(
             ErrorKind::WrongState,

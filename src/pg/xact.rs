@@ -93,6 +93,12 @@ pub fn commit_async_then_lsn() -> Option<u64> {
     }
 }
 
+/// Up to where the local WAL is known to be on disk.
+pub fn flushed_wal() -> u64 {
+    // SAFETY: reads shared memory under its own spinlock; the timeline is not asked for.
+    unsafe { pg_sys::GetFlushRecPtr(std::ptr::null_mut()) }
+}
+
 /// Returns when the WAL up to `lsn` is on disk.
 pub fn flush_wal(lsn: u64) {
     // SAFETY: `lsn` comes from a commit of this server, so it is not past the end of its WAL.

@@ -11,6 +11,7 @@ mod publication;
 mod schedule;
 mod session;
 mod stream;
+mod unflushed;
 pub mod warnings;
 
 use crate::pg::bgworker::Worker;

@@ -6,6 +6,7 @@
 
 use super::board::{StreamEntry, StreamState};
 use super::publication::{self, Upkeep};
+use super::unflushed::Unflushed;
 use crate::apply::applier::{Applier, Care};
 use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
@@ -35,8 +36,6 @@ use std::time::{Duration, Instant};
 
 /// A batch is committed when it is this old, also while more is waiting to be read.
 const BATCH_AGE: Duration = Duration::from_millis(50);
-/// A commit waits this long for others to share its flush of the WAL.
-const FLUSH_AFTER: Duration = Duration::from_millis(5);
 /// How often a position without rows is stored, at the most.
 const IDLE_STORE: Duration = Duration::from_millis(50);
 /// How often counts of rows go to the catalog.
@@ -85,7 +84,7 @@ pub struct Session<'e> {
     stored: Lsn,
     /// Up to here the local WAL of it is flushed.
     flushed: Lsn,
-    unflushed: Option<(u64, Instant)>,
+    unflushed: Unflushed,
     source_end: Lsn,
     fresh: FreshAsOf,
     stored_fresh: FreshAsOf,
@@ -205,7 +204,7 @@ impl<'e> Session<'e> {
             position,
             stored: position,
             flushed: position,
-            unflushed: None,
+            unflushed: Unflushed::default(),
             source_end: position,
             fresh: FreshAsOf::default(),
             stored_fresh: FreshAsOf::default(),
@@ -459,8 +458,8 @@ impl<'e> Session<'e> {
         self.stored_at = Instant::now();
         self.batch_began = None;
         if let Some(lsn) = self.applier.take_local_lsn() {
-            let began = self.unflushed.map_or_else(Instant::now, |(_, began)| began);
-            self.unflushed = Some((lsn, began));
+            self.unflushed.add(lsn, self.stored, self.stored_at);
+            self.entry.local_end(lsn);
         }
         self.publish_progress();
     }
@@ -475,16 +474,13 @@ impl<'e> Session<'e> {
     }
 
     fn flush_if_due(&mut self) -> Result<()> {
-        match self.unflushed {
-            Some((lsn, began)) if began.elapsed() >= FLUSH_AFTER => {
-                xact::flush_wal(lsn);
-                self.unflushed = None;
-                self.flushed = self.stored;
-                self.publish_progress();
-                self.report(Reply::NotNeeded)
-            }
-            _ => Ok(()),
+        if let Some(lsn) = self.unflushed.due(Instant::now()) {
+            xact::flush_wal(lsn);
         }
+        let Some(position) = self.unflushed.flushed(xact::flushed_wal()) else { return Ok(()) };
+        self.flushed = position;
+        self.publish_progress();
+        self.report(Reply::NotNeeded)
     }
 
     /// What may only be done where no upstream transaction is under way.
@@ -625,7 +621,7 @@ impl<'e> Session<'e> {
         };
         sooner(Some(self.upkeep.next_at()));
         sooner(self.loader.wake_at());
-        sooner(self.unflushed.map(|(_, began)| began + FLUSH_AFTER));
+        sooner(self.unflushed.due_at());
         if self.position > self.stored {
             sooner(Some(self.stored_at + IDLE_STORE));
         }

@@ -61,7 +61,11 @@ pub fn run(scale: &Scale, report: &mut Report) {
         for follower in Follower::in_turn(repetition) {
             rivals.start_follower(follower);
             rivals.wait_for(follower, &rivals.mark());
-            let (seen, rate) = measure(&rivals, follower, transactions);
+            let first = next_number(&rivals);
+            let (seen, rate) = measure(&rivals, follower, first, transactions);
+            if follower == Follower::Ods {
+                note_own_stamps(&rivals, first, report);
+            }
             rivals.stop_follower(follower);
             report.note(&format!(
                 "{follower:?}: p50 {:.2} ms, p99 {:.2} ms at {rate:.0} transactions/s",
@@ -85,9 +89,32 @@ pub fn run(scale: &Scale, report: &mut Report) {
     }
 }
 
+/// From the upstream commit record to the begin of the transaction here, by the stamps of the rows:
+/// the upstream's flush and everything until the batch is written.
+fn note_own_stamps(rivals: &Rivals, first: i64, report: &Report) {
+    let spent = "extract(epoch FROM _ods_synced_at - _ods_committed_at) * 1000";
+    let row = rivals
+        .connect(Follower::Ods)
+        .query_one(
+            &format!(
+                "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ({spent})::float8),
+                        percentile_cont(0.99) WITHIN GROUP (ORDER BY ({spent})::float8)
+                 FROM tick WHERE id >= {first}"
+            ),
+            &[],
+        )
+        .expect("the stamps are read");
+    let (p50, p99): (f64, f64) = (row.get(0), row.get(1));
+    report.note(&format!("commit record to local begin: p50 {p50:.2} ms, p99 {p99:.2} ms"));
+}
+
+/// The first row that is not there yet.
+fn next_number(rivals: &Rivals) -> i64 {
+    1 + rivals.scene.sync.source().number("SELECT coalesce(max(id), 0) FROM tick")
+}
+
 /// The delays of rows written at the pace, and the pace that was kept.
-fn measure(rivals: &Rivals, follower: Follower, transactions: u64) -> (Quantiles, f64) {
-    let first = 1 + rivals.scene.sync.source().number("SELECT coalesce(max(id), 0) FROM tick");
+fn measure(rivals: &Rivals, follower: Follower, first: i64, transactions: u64) -> (Quantiles, f64) {
     let count = usize::try_from(transactions).expect("a number of rows");
     let committed = Mutex::new(vec![None; count]);
     let begin = Instant::now() + Duration::from_millis(100);
@@ -151,10 +178,14 @@ fn read(rivals: &Rivals, follower: Follower, first: i64, count: usize) -> Vec<In
     // Rows before this one were all seen: commits may come in another order than their keys.
     let mut low = 0;
     let mut progress = Instant::now();
+    let (mut looks, mut looking) = (0u32, Duration::ZERO);
     while low < count {
         let known = first + i64::try_from(low).expect("few rows") - 1;
+        let asked = Instant::now();
         let rows = client.query(&select, &[&known]).expect("new rows are read");
         let now = Instant::now();
+        looking += now - asked;
+        looks += 1;
         for row in rows {
             let number = usize::try_from(row.get::<_, i64>(0) - first).expect("a row of this run");
             if seen[number].is_none() {
@@ -168,5 +199,6 @@ fn read(rivals: &Rivals, follower: Follower, first: i64, count: usize) -> Vec<In
         assert!(progress.elapsed() < PATIENCE, "{} rows never arrive", count - low);
         thread::sleep(LOOK_AGAIN);
     }
+    println!("  {follower:?}: {looks} looks of {:?}", looking / looks.max(1));
     seen.into_iter().flatten().collect()
 }

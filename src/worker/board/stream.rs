@@ -69,6 +69,10 @@ pub(super) enum Counter {
     Transactions,
     LastMessageAt,
     ClockSkew,
+    /// Where the local commit of what is applied ends in the local WAL.
+    LocalEnd,
+    /// The complement of the lowest position that somebody waits for; 0 for nobody.
+    Awaited,
 }
 
 /// A stream on the board.
@@ -332,13 +336,23 @@ impl StreamEntry {
         });
     }
 
-    /// Says how far the stream is, and wakes those who wait for what is now flushed.
+    /// Says where the local WAL ends the commit that the next [`Self::progress`] tells of.
+    pub fn local_end(&self, lsn: u64) {
+        self.store(Counter::LocalEnd, lsn);
+    }
+
+    /// Says how far the stream is, and wakes those who wait for what is now applied.
     pub fn progress(&self, received: u64, applied: u64, flushed: u64, source_end: u64) {
         self.store(Counter::Received, received);
-        self.store(Counter::Applied, applied);
         self.store(Counter::SourceEnd, source_end);
-        let before = self.slot.counters[Counter::Flushed as usize].swap(flushed, Ordering::Release);
-        if before != flushed {
+        self.store(Counter::Flushed, flushed);
+        // In one order for all: either the waiter sees the position or we see the waiter.
+        self.slot.counters[Counter::Applied as usize].store(applied, Ordering::SeqCst);
+        let awaited = &self.slot.counters[Counter::Awaited as usize];
+        let lowest = awaited.load(Ordering::SeqCst);
+        if lowest != 0 && !lowest <= applied {
+            // Whoever is not served by this registers again when he wakes.
+            awaited.store(0, Ordering::SeqCst);
             self.broadcast();
         }
     }

@@ -4,6 +4,7 @@ use super::stream::Counter;
 use super::{board, stream};
 use crate::error::Result;
 use crate::pg::shmem::Slot;
+use crate::pg::xact;
 use pgrx::pg_sys::Oid;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -22,10 +23,10 @@ pub enum Wait {
 /// Entries move and workers end while somebody waits, so the entry is looked up this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Sleeps until everything up to `position` is committed and flushed here, at the longest until
-/// `deadline`. Woken by the commit itself; serves interrupts. A stream whose worker is away is
+/// Sleeps until everything up to `position` is committed here, at the longest until `deadline`, and
+/// flushes that commit. Woken by the commit itself; serves interrupts. A stream whose worker is away is
 /// waited for, since it comes back.
-pub fn wait_for_flush(
+pub fn wait_until_durable(
     database: Oid,
     stream_id: i32,
     position: u64,
@@ -37,8 +38,10 @@ pub fn wait_for_flush(
             streams.iter().position(|entry: &stream::Entry| entry.is(database, stream_id))
         })
     };
-    let is_reached =
-        |slot: &Slot| slot.counters[Counter::Flushed as usize].load(Ordering::Acquire) >= position;
+    let is_reached = |slot: &Slot| {
+        slot.counters[Counter::Awaited as usize].fetch_max(!position, Ordering::SeqCst);
+        slot.counters[Counter::Applied as usize].load(Ordering::SeqCst) >= position
+    };
     let mut was_there = false;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -49,8 +52,13 @@ pub fn wait_for_flush(
                 let reached = slot.moved.wait_until(slice, || is_reached(slot).then_some(()));
                 // The entry may have become another stream's between the look and the sleep.
                 if reached.is_some()
-                    && find().and_then(|index| board.slot(index)).is_some_and(is_reached)
+                    && let Some(slot) = find().and_then(|index| board.slot(index))
+                    && is_reached(slot)
                 {
+                    // The worker does not wait for the disk; who was promised durability does.
+                    xact::flush_wal(
+                        slot.counters[Counter::LocalEnd as usize].load(Ordering::Relaxed),
+                    );
                     return Ok(Wait::Reached);
                 }
             }
