@@ -264,7 +264,8 @@ fn rows_start_and_stop_to_pass_a_filter_while_loading() {
     source.run(
         "CREATE TABLE t (id int PRIMARY KEY, n int, body text);
          ALTER TABLE t ALTER body SET STORAGE EXTERNAL;
-         INSERT INTO t SELECT i, i % 2, repeat('x', 3000) FROM generate_series(1, 20000) AS i;
+         INSERT INTO t SELECT i, i % 2, CASE WHEN i % 3 = 0 THEN repeat('x', 3000) END
+           FROM generate_series(1, 20000) AS i;
          CREATE VIEW kept AS SELECT * FROM t WHERE n = 1",
     );
     sync.create_with("t", "public.t", ", filter => 'n = 1'");
@@ -312,34 +313,6 @@ fn progress_is_told_before_and_after_a_restart() {
     ods.wait_until("progress is told after a restart", told, PATIENCE);
     sync.wait_loaded("t");
     sync.assert_same("t", "public.t");
-}
-
-#[test]
-fn a_moved_row_takes_no_value_from_a_row_that_took_its_place() {
-    // Rows swap keys again and again while the table is read in small chunks; values stored out of
-    // line are not sent with a change that leaves them alone.
-    let source = ClusterOptions::source("moved-source");
-    let ods = ClusterOptions::ods("moved-ods").setting("ods.chunk_rows", "100");
-    let pair = Pair::start_with(source, ods);
-    let sync = Sync::on(&pair, "moved");
-    let mut source = sync.source();
-    source.run(
-        "CREATE TABLE t (id int PRIMARY KEY, body text);
-         ALTER TABLE t ALTER body SET STORAGE EXTERNAL;
-         INSERT INTO t SELECT i, repeat(md5(i::text), 100) FROM generate_series(1, 3000) AS i",
-    );
-    for round in 0..3 {
-        let target = format!("t_{round}");
-        sync.create(&target, "public.t");
-        while sync.state(&target) == "loading" {
-            source.run(
-                "BEGIN; UPDATE t SET id = -id WHERE id % 100 < 2;
-                 UPDATE t SET id = CASE WHEN -id % 100 = 0 THEN -id + 1 ELSE -id - 1 END WHERE id < 0;
-                 COMMIT",
-            );
-        }
-        sync.assert_same(&target, "public.t");
-    }
 }
 
 const UNDER_WAY: &str = "SELECT sum(rows_done) > 0 FROM ods.source_member";
