@@ -106,6 +106,7 @@ CREATE TABLE ods.table_state (
     sweep text NOT NULL DEFAULT 'none' CONSTRAINT table_state_sweep CHECK (sweep IN ('none', 'due')),
     sweep_key text[],
     load_started_at timestamptz,
+    load_rate double precision,
     rows_applied bigint NOT NULL DEFAULT 0,
     last_error text,
     last_error_at timestamptz

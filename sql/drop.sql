@@ -20,9 +20,10 @@ CREATE FUNCTION ods.release_table() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-    DELETE FROM ods.synced_column WHERE table_id IN (SELECT table_id FROM gone);
-    DELETE FROM ods.source_member WHERE table_id IN (SELECT table_id FROM gone);
+    -- In the order in which the loader locks the rows of a table.
     DELETE FROM ods.table_state WHERE table_id IN (SELECT table_id FROM gone);
+    DELETE FROM ods.source_member WHERE table_id IN (SELECT table_id FROM gone);
+    DELETE FROM ods.synced_column WHERE table_id IN (SELECT table_id FROM gone);
     DELETE FROM ods.reread WHERE table_id IN (SELECT table_id FROM gone);
     RETURN NULL;
 END

@@ -53,9 +53,9 @@ SELECT t.relation AS table_name,
             WHEN s.state IN ('starting', 'connecting', 'waiting', 'stopped') THEN 'stalled'
             ELSE s.state END AS state,
        CASE WHEN s.state <> 'fenced' AND ts.state IN ('paused', 'failed') THEN ts.reason
-            WHEN s.reason IS NOT NULL THEN s.reason
-            WHEN ts.state = 'loading' THEN coalesce(l.progress, ts.reason)
-            ELSE NULL END AS reason,
+            WHEN ts.state = 'loading' AND s.state <> 'fenced'
+            THEN nullif(pg_catalog.concat_ws('; ', s.reason, ts.reason, l.progress), '')
+            ELSE s.reason END AS reason,
        CASE WHEN ts.state = 'live' THEN s.fresh_as_of ELSE ts.fresh_as_of END AS fresh_as_of,
        CASE WHEN ts.state = 'live' THEN s.staleness
             ELSE greatest(pg_catalog.clock_timestamp() + coalesce(s.clock_skew, interval '0') - ts.fresh_as_of, interval '0') END AS staleness,
@@ -74,20 +74,19 @@ SELECT t.relation AS table_name,
   JOIN ods.table_state ts USING (table_id)
   JOIN ods.stream st USING (stream_id)
   JOIN ods.stream_status s ON s.server = st.server_name AND s.stream = st.stream_name
+  -- The estimate is as old as the last ANALYZE at the source; it is none where there was none.
   LEFT JOIN LATERAL (
-       SELECT pg_catalog.sum(m.rows_done)::bigint AS rows_done,
-              pg_catalog.sum(m.rows_estimated)::bigint AS rows_estimated,
-              pg_catalog.format('%s of about %s rows read, %s rows/s, %s left',
-                  pg_catalog.sum(m.rows_done), pg_catalog.sum(m.rows_estimated),
-                  (pg_catalog.sum(m.rows_done) / nullif(e.seconds, 0))::bigint,
+       SELECT d.rows_done, d.rows_estimated,
+              pg_catalog.concat_ws(', ',
+                  pg_catalog.concat(d.rows_done, ' of about ' || d.rows_estimated, ' rows read'),
+                  pg_catalog.round(ts.load_rate::numeric) || ' rows/s',
                   pg_catalog.make_interval(secs => pg_catalog.round(
-                      (greatest(pg_catalog.sum(m.rows_estimated) - pg_catalog.sum(m.rows_done), 0)
-                          / nullif(pg_catalog.sum(m.rows_done) / nullif(e.seconds, 0), 0))::numeric)::double precision)) AS progress
-         FROM ods.source_member m,
-              LATERAL (SELECT extract(epoch FROM pg_catalog.clock_timestamp() - ts.load_started_at) AS seconds) e
-        WHERE m.table_id = t.table_id AND ts.state = 'loading'
-        GROUP BY e.seconds
-       HAVING pg_catalog.sum(m.rows_done) > 0) l ON true
+                      ((d.rows_estimated - d.rows_done) / nullif(ts.load_rate, 0))::numeric)::double precision) || ' left') AS progress
+         FROM (SELECT pg_catalog.sum(m.rows_done)::bigint AS rows_done,
+                      nullif(greatest(pg_catalog.sum(m.rows_estimated), pg_catalog.sum(m.rows_done)), pg_catalog.sum(m.rows_done))::bigint AS rows_estimated
+                 FROM ods.source_member m
+                WHERE m.table_id = t.table_id AND ts.state = 'loading') d
+        WHERE d.rows_done > 0) l ON true
   LEFT JOIN LATERAL (SELECT pg_catalog.count(*) AS rereads FROM ods.reread x WHERE x.table_id = t.table_id) r ON true
  WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
 COMMENT ON VIEW ods.sync_status IS 'One row a synced table: what it does, why, how old it is, how far its load has come';

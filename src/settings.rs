@@ -25,8 +25,8 @@ static CHUNK_ROWS: GucSetting<i32> = GucSetting::<i32>::new(50_000);
 /// In kB. The same bound as a batch, because a chunk becomes one.
 static CHUNK_BYTES: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 
-/// In kB. Changes remembered for a loading table until a chunk's snapshot sees them. With a batch,
-/// a chunk and the session's own memory this keeps a worker under 256 MB.
+/// In kB. Changes that a worker remembers for all its loading tables until a chunk's snapshot sees
+/// them. With a batch, a chunk and the session's own memory this keeps a worker under 256 MB.
 static LOAD_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 
 /// In ms. Long enough for a TLS handshake over a slow line, short enough that a dead host is
@@ -72,7 +72,7 @@ pub fn chunk_bytes() -> usize {
     kilobytes(&CHUNK_BYTES)
 }
 
-/// Bytes of changes that a worker remembers for its loading tables.
+/// Bytes of changes that a worker remembers for its loading tables, all together.
 pub fn load_memory() -> usize {
     kilobytes(&LOAD_MEMORY)
 }
@@ -161,7 +161,7 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"ods.load_memory",
         c"Memory for changes that a worker remembers while tables load.",
-        c"When it is used up, the load pauses until the stream has caught up.",
+        c"When it is used up, the oldest are forgotten, and rows that can't be judged without them are read again.",
         &LOAD_MEMORY,
         1024,
         1024 * 1024,

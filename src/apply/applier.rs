@@ -11,7 +11,7 @@ use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::guard::Writing;
-use crate::load::memory::Memory;
+use crate::load::memory::{Ledger, Memory};
 use crate::pg::{owner::ActingAs, subxact, xact};
 use crate::settings;
 use pgrx::Spi;
@@ -36,6 +36,7 @@ pub struct Table {
     batch: TableBatch,
     /// What was streamed while rows are being read from the source.
     pub memory: Option<Memory>,
+    ledger: Ledger,
     rows_applied: i64,
 }
 
@@ -54,6 +55,8 @@ pub struct Applier {
     rereads: Vec<(i32, Vec<String>)>,
     rows_written: u64,
     local_lsn: Option<u64>,
+    /// What the memories of all loading tables hold.
+    ledger: Ledger,
 }
 
 /// What a commit did.
@@ -79,6 +82,7 @@ impl Applier {
             rereads: Vec::new(),
             rows_written: 0,
             local_lsn: None,
+            ledger: Ledger::default(),
         }
     }
 
@@ -142,7 +146,7 @@ impl Applier {
                 }
                 None => {
                     restarted.push(id);
-                    Table::open(synced.clone(), self.encoding)
+                    Table::open(synced.clone(), self.encoding, self.ledger.clone())
                 }
             };
             match table {
@@ -190,6 +194,11 @@ impl Applier {
         }
         let mut before = table.batch.bytes();
         let mut pushed = table.push(projection, op, stamp);
+        let limit = settings::load_memory();
+        if self.ledger.bytes() > limit {
+            let memories = self.tables.values_mut().filter_map(|table| table.memory.as_mut());
+            self.ledger.keep_within(limit, memories);
+        }
         if pushed == Ok(Push::FlushFirst) {
             self.flush()?;
             let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
@@ -396,7 +405,7 @@ fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) ->
 }
 
 impl Table {
-    fn open(synced: SyncedTable, encoding: i32) -> Result<Self> {
+    fn open(synced: SyncedTable, encoding: i32, ledger: Ledger) -> Result<Self> {
         let target = Target::open(&synced, encoding)?;
         let key = synced
             .key()
@@ -406,8 +415,14 @@ impl Table {
         let deletes = if target.deletes_matter { DeletePolicy::Keep } else { DeletePolicy::Net };
         let shape = Shape::new(synced.columns.len(), key, deletes)
             .map_err(|error| OdsError::new(ErrorKind::Bug, error.to_string()))?;
-        let mut table =
-            Self { synced, target, batch: TableBatch::new(shape), memory: None, rows_applied: 0 };
+        let mut table = Self {
+            synced,
+            target,
+            batch: TableBatch::new(shape),
+            memory: None,
+            ledger,
+            rows_applied: 0,
+        };
         if table.synced.state == TableState::Loading || !table.synced.rereads.is_empty() {
             table.begin_memory();
         }
@@ -429,8 +444,14 @@ impl Table {
     /// Remembers changes from now on.
     fn begin_memory(&mut self) {
         if self.memory.is_none() {
-            self.memory = Some(Memory::new(self.batch.shape().clone(), settings::load_memory()));
+            self.restart_memory();
         }
+    }
+
+    /// Remembers changes from now on and none from before.
+    pub fn restart_memory(&mut self) {
+        let shape = self.batch.shape().clone();
+        self.memory = Some(Memory::new(shape, settings::load_memory(), self.ledger.clone()));
     }
 
     /// Whether its changes are applied.

@@ -45,6 +45,12 @@ pub fn apply(
         forget(table, &chunk.rows);
         return Ok(Outcome::ReadAgain);
     }
+    let load = table.synced.load_started;
+    if !begin(applier, chunk, load)? {
+        return Ok(Outcome::ReadAgain);
+    }
+    let Some(table) = applier.table(id) else { return Ok(Outcome::Skipped) };
+    let Some(memory) = &table.memory else { return Ok(Outcome::Skipped) };
     let mut touched = memory.touches(&chunk.rows.snapshot);
     if is_plain(table, chunk) && !chunk.rows.is_empty() {
         let key = table.synced.key();
@@ -56,19 +62,37 @@ pub fn apply(
         if untouched {
             match xact::catch(|| applier.within(|applier| insert_raw(applier, chunk, keep_reading)))
             {
-                Ok(()) => return finish(applier, chunk, position, fresh_as_of),
+                Ok(()) => return finish(applier, chunk, position, fresh_as_of, Vec::new()),
                 // A row that the stream brought is there already.
                 Err(error)
                     if error.kind == ErrorKind::Local(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION) =>
                 {
                     applier.forget_transaction();
+                    if !begin(applier, chunk, load)? {
+                        return Ok(Outcome::ReadAgain);
+                    }
                 }
                 Err(error) => return Err(error),
             }
         }
     }
-    applier.within(|applier| reconcile(applier, chunk))?;
-    finish(applier, chunk, position, fresh_as_of)
+    let rereads = applier.within(|applier| reconcile(applier, chunk))?;
+    finish(applier, chunk, position, fresh_as_of, rereads)
+}
+
+/// Opens the transaction of a chunk and holds the table's load in the catalog until its end; false,
+/// with no transaction open, if somebody has begun another one or set the table aside.
+fn begin(
+    applier: &mut Applier,
+    chunk: &Chunk,
+    load: Option<TimestampWithTimeZone>,
+) -> Result<bool> {
+    if applier.within(|_| table::hold_load(chunk.table, load, chunk.rate))? {
+        return Ok(true);
+    }
+    xact::recover();
+    applier.forget_transaction();
+    Ok(false)
 }
 
 fn forget(table: &mut Table, rows: &Rows) {
@@ -89,6 +113,7 @@ fn finish(
     chunk: &Chunk,
     position: &str,
     fresh_as_of: Option<i64>,
+    rereads: Vec<Vec<String>>,
 ) -> Result<Outcome> {
     let id = chunk.table;
     let rows = chunk.rows.len() as i64;
@@ -127,6 +152,13 @@ fn finish(
                 What::Rereads { keys } => table.synced.rereads.retain(|key| !keys.contains(key)),
             }
             forget(table, &chunk.rows);
+            // A key that was read just now can lack a value again.
+            for key in rereads {
+                if !table.synced.rereads.contains(&key) {
+                    table::add_reread(id, &key)?;
+                    table.synced.rereads.push(key);
+                }
+            }
         }
         Ok(())
     })?;
@@ -162,11 +194,11 @@ fn insert_raw(applier: &mut Applier, chunk: &Chunk, keep_reading: &mut dyn FnMut
 }
 
 /// The chunk's rows as base, what its snapshot has not seen over them, and the difference to what
-/// is here written.
-fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<()> {
-    let Some(table) = applier.table(chunk.table) else { return Ok(()) };
+/// is here written; the keys of rows that lack a value.
+fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<String>>> {
+    let Some(table) = applier.table(chunk.table) else { return Ok(Vec::new()) };
     let Table { target, memory, synced, .. } = table;
-    let Some(memory) = memory else { return Ok(()) };
+    let Some(memory) = memory else { return Ok(Vec::new()) };
     let bad = |error: crate::batch::BatchError| {
         OdsError::new(ErrorKind::Mismatch, format!("a row of the source can't be applied: {error}"))
     };
@@ -181,16 +213,25 @@ fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<()> {
     match &chunk.what {
         What::Range { .. } => push_rows(&mut batch, &chunk.rows)?,
         What::Rereads { keys } => {
-            push_missing(&mut batch, synced, chunk, keys, |_| false)?;
+            let key = synced.key();
+            let came: HashSet<Vec<Vec<u8>>> =
+                chunk.rows.iter().filter_map(|line| key_of(line, &key)).collect();
+            let keys = keys.iter().map(Vec::as_slice).map(bytes).filter(|key| !came.contains(key));
+            push_missing(&mut batch, synced, keys)?;
             push_rows(&mut batch, &chunk.rows)?;
         }
         // Rows that are still there were compared when they were read; only what is gone matters,
         // and of that nothing that the stream has touched since.
         What::Sweep { keys } => {
-            push_missing(&mut batch, synced, chunk, keys, |key| touched.contains(cells(key)))?;
+            let missing = missing_of(&chunk.rows, keys)?;
+            let keys =
+                missing.map(Vec::as_slice).map(bytes).filter(|key| !touched.contains(cells(key)));
+            push_missing(&mut batch, synced, keys)?;
         }
     }
-    if !matches!(chunk.what, What::Sweep { .. }) {
+    // Over a deletion too: the stream may have written the same key in another form, as 1.00 for
+    // 1.0, which is not among the touched ones as text.
+    if !batch.is_empty() || !matches!(chunk.what, What::Sweep { .. }) {
         for Remembered { stamp, what } in memory.unseen(&chunk.rows.snapshot) {
             match what {
                 crate::load::memory::What::Row(op) => {
@@ -202,13 +243,28 @@ fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<()> {
         }
     }
     let written = write::write(target, &mut batch, Mode::Reconcile)?;
-    for key in written.rereads {
-        if !synced.rereads.contains(&key) {
-            table::add_reread(synced.id, &key)?;
-            synced.rereads.push(key);
-        }
-    }
-    Ok(())
+    Ok(written.rereads)
+}
+
+fn bytes(key: &[String]) -> Vec<Vec<u8>> {
+    key.iter().map(|part| part.as_bytes().to_vec()).collect()
+}
+
+/// The keys that the source said it has no row for, by their places from 1.
+fn missing_of<'k>(
+    rows: &Rows,
+    keys: &'k [Vec<String>],
+) -> Result<impl Iterator<Item = &'k Vec<String>> + use<'k>> {
+    let odd = || OdsError::new(ErrorKind::Protocol, "the source named a key it was not asked for");
+    let found: Vec<&Vec<String>> = rows
+        .iter()
+        .map(|line| {
+            let place: usize = std::str::from_utf8(line).ok()?.trim_end().parse().ok()?;
+            keys.get(place.checked_sub(1)?)
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(odd)?;
+    Ok(found.into_iter())
 }
 
 fn push_rows(batch: &mut TableBatch, rows: &Rows) -> Result<()> {
@@ -237,22 +293,14 @@ fn cells(key: &[Vec<u8>]) -> impl Iterator<Item = Cell<'_>> {
     key.iter().map(|part| Cell::Text(part))
 }
 
-/// Deletes for the keys asked for that did not come.
+/// Deletes for keys that the source has no row for.
 fn push_missing(
     batch: &mut TableBatch,
     synced: &crate::catalog::table::SyncedTable,
-    chunk: &Chunk,
-    keys: &[Vec<String>],
-    mut keep: impl FnMut(&[Vec<u8>]) -> bool,
+    keys: impl Iterator<Item = Vec<Vec<u8>>>,
 ) -> Result<()> {
     let key_columns = synced.key();
-    let came: HashSet<Vec<Vec<u8>>> =
-        chunk.rows.iter().filter_map(|line| key_of(line, &key_columns)).collect();
     for key in keys {
-        let key: Vec<Vec<u8>> = key.iter().map(|part| part.clone().into_bytes()).collect();
-        if came.contains(&key) || keep(&key) {
-            continue;
-        }
         let mut row = crate::decode::cell::TupleBuf::new();
         for column in 0..synced.columns.len() {
             let cell = match key_columns.iter().position(|part| *part == column) {

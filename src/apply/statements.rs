@@ -110,13 +110,13 @@ impl Shape {
     }
 
     /// The rows to write, as a subquery: one column a target under the target's name, then
-    /// `k0…` and `committed_at`. The person's transform and filter are applied here.
+    /// `_ods_k0…` and `_ods_at`, names that no column of a person has. The person's transform and filter are applied here.
     fn rows(&self) -> String {
         let keys = |alias: &str| {
             let mut position = 0;
             list(self.key.iter(), ", ", |&column| {
                 let target = self.columns[column].target.as_deref().unwrap_or_default();
-                let term = format!("{alias}.{} AS k{position}", quote_ident(target));
+                let term = format!("{alias}.{} AS _ods_k{position}", quote_ident(target));
                 position += 1;
                 term
             })
@@ -133,12 +133,12 @@ impl Shape {
                 );
                 let mut position = 0;
                 let key = list(self.key.iter(), ", ", |column| {
-                    let term = format!("b.v{column} AS k{position}");
+                    let term = format!("b.v{column} AS _ods_k{position}");
                     position += 1;
                     term
                 });
                 format!(
-                    "(SELECT {columns}, {key}, b.committed_at FROM batch b{})",
+                    "(SELECT {columns}, {key}, b.committed_at AS _ods_at FROM batch b{})",
                     self.filtered("b")
                 )
             }
@@ -153,7 +153,7 @@ impl Shape {
                 let columns =
                     list(self.transformed.iter(), ", ", |name| format!("s.{}", quote_ident(name)));
                 format!(
-                    "(SELECT {columns}, {}, b.committed_at FROM ({}) s JOIN batch b ON {on})",
+                    "(SELECT {columns}, {}, b.committed_at AS _ods_at FROM ({}) s JOIN batch b ON {on})",
                     keys("s"),
                     with_view(&source, transform),
                 )
@@ -246,7 +246,7 @@ impl Shape {
         let condition = format!(
             " WHERE NOT EXISTS (SELECT FROM {} t WHERE {})",
             self.table,
-            self.same_key("t", "r", "k")
+            self.same_key("t", "r", "_ods_k")
         );
         format!("INSERT INTO {} {}", self.table, self.insert_from(&condition))
     }
@@ -257,28 +257,31 @@ impl Shape {
         let from = list(&targets, ", ", |name| format!("r.{}", quote_ident(name)));
         format!(
             "({into}, \"_ods_committed_at\", \"_ods_synced_at\") \
-             SELECT {from}, r.committed_at, pg_catalog.statement_timestamp() FROM {} r{condition}",
+             SELECT {from}, r._ods_at, pg_catalog.statement_timestamp() FROM {} r{condition}",
             self.rows()
         )
     }
 
     /// Updates rows by key from whole rows `v0…`. With [`Touch::Differing`], rows that are equal
-    /// already stay untouched.
+    /// already stay untouched, and keys that are equal but written differently, as 1.0 and 1.00,
+    /// are written as the source has them.
     pub fn update_whole(&self, touch: Touch) -> String {
         let targets = self.targets();
         let keys = self.key_targets();
-        let mut set = list(targets.iter().filter(|name| !keys.contains(name)), ", ", |name| {
-            format!("{} = r.{}", quote_ident(name), quote_ident(name))
-        });
+        let mut set = list(
+            targets.iter().filter(|name| touch == Touch::Differing || !keys.contains(name)),
+            ", ",
+            |name| format!("{} = r.{}", quote_ident(name), quote_ident(name)),
+        );
         if !set.is_empty() {
             set.push_str(", ");
         }
-        set.push_str(&self.stamps("r"));
+        set.push_str(&self.stamps("r._ods_at"));
         let mut sql = format!(
             "UPDATE {} t SET {set} FROM {} r WHERE {}",
             self.table,
             self.rows(),
-            self.same_key("t", "r", "k")
+            self.same_key("t", "r", "_ods_k")
         );
         if touch == Touch::Differing {
             let ours = list(&targets, ", ", |name| format!("t.{}", quote_ident(name)));
@@ -311,7 +314,7 @@ impl Shape {
         if !set.is_empty() {
             set.push_str(", ");
         }
-        set.push_str(&self.stamps("r"));
+        set.push_str(&self.stamps("r.committed_at"));
         let on = list(self.key.iter(), " AND ", |&column| {
             let target = self.columns[column].target.as_deref().unwrap_or_default();
             format!("t.{} = r.v{column}", quote_ident(target))
@@ -319,9 +322,9 @@ impl Shape {
         format!("UPDATE {} t SET {set} FROM batch r WHERE {on}", self.table)
     }
 
-    fn stamps(&self, alias: &str) -> String {
+    fn stamps(&self, committed_at: &str) -> String {
         let mut set = format!(
-            "\"_ods_committed_at\" = {alias}.committed_at, \"_ods_synced_at\" = pg_catalog.statement_timestamp()"
+            "\"_ods_committed_at\" = {committed_at}, \"_ods_synced_at\" = pg_catalog.statement_timestamp()"
         );
         if self.on_delete == OnDelete::Mark {
             set.push_str(", \"_ods_deleted_at\" = NULL");
@@ -433,6 +436,13 @@ mod tests {
         let sql = shape.insert();
         assert!(sql.contains("v1 AS \"Name\""), "{sql}");
         assert!(shape.delete_filtered().is_some_and(|sql| sql.contains("NOT COALESCE")));
+    }
+
+    #[test]
+    fn keys_are_spelt_as_the_source_spells_them() {
+        let differing = shape().update_whole(Touch::Differing);
+        assert!(differing.contains("SET \"id\" = r.\"id\", \"name\""), "{differing}");
+        assert!(!shape().update_whole(Touch::Every).contains("SET \"id\""));
     }
 
     #[test]

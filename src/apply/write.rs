@@ -114,18 +114,26 @@ fn sort_out<'b>(
             (Image::Partial(_), _) => incomplete.push((row, row.key)),
         }
     }
-    complete(spi, target, incomplete, &mut work)?;
+    complete(spi, target, incomplete, mode, &mut work)?;
     Ok(work)
 }
 
 /// Takes absent values from the local rows; where there is none, or a transform has changed it,
-/// the row must be read again.
+/// the row must be read again. So must one that came from another key while rows are still being
+/// read: what stands under that key here may be older, or another row that has taken it since.
 fn complete<'b>(
     spi: &Connection,
     target: &mut Target,
     incomplete: Vec<(NetRow<'b>, Cells<'b>)>,
+    mode: Mode,
     work: &mut Work<'b>,
 ) -> Result<()> {
+    let (moved, incomplete): (Vec<_>, Vec<_>) = incomplete
+        .into_iter()
+        .partition(|(row, _)| mode != Mode::Live && matches!(row.origin, Origin::Moved(_)));
+    for (row, _) in moved {
+        work.rereads.push(key_text(row.key)?);
+    }
     if incomplete.is_empty() {
         return Ok(());
     }

@@ -308,6 +308,64 @@ pub fn set_state(
     Ok(())
 }
 
+/// Ends the load that began at `load`; false if somebody has set the table aside, begun another
+/// load, or is about to. Waits for nobody.
+pub fn end_load(table_id: i32, load: Option<TimestampWithTimeZone>) -> Result<bool> {
+    let is_held = held(
+        "SELECT FROM ods.table_state WHERE table_id = $1 AND state = 'loading' \
+         AND load_started_at IS NOT DISTINCT FROM $2 FOR NO KEY UPDATE SKIP LOCKED",
+        &[table_id.into(), load.into()],
+    )?;
+    if is_held {
+        set_state(table_id, TableState::Live, None, None)?;
+    }
+    Ok(is_held)
+}
+
+/// Keeps the load that began at `load` from being replaced until the transaction ends, and takes
+/// note of the rows a second at which it reads; false if somebody has set the table aside, begun
+/// another load, or is about to. Waits for nobody.
+pub fn hold_load(
+    table_id: i32,
+    load: Option<TimestampWithTimeZone>,
+    rate: Option<f64>,
+) -> Result<bool> {
+    let is_held = held(
+        "SELECT FROM ods.table_state WHERE table_id = $1 AND state IN ('loading', 'live') \
+         AND load_started_at IS NOT DISTINCT FROM $2 FOR NO KEY UPDATE SKIP LOCKED",
+        &[table_id.into(), load.into()],
+    )?;
+    if is_held && rate.is_some() {
+        execute(
+            "UPDATE ods.table_state SET load_rate = coalesce(load_rate * 0.7 + $2 * 0.3, $2) WHERE table_id = $1",
+            &[table_id.into(), rate.into()],
+        )?;
+    }
+    Ok(is_held)
+}
+
+/// Says what a loading table is doing; false if somebody is about to change its state.
+pub fn set_reason(table_id: i32, reason: Option<&str>) -> Result<bool> {
+    let is_held = held(
+        "SELECT FROM ods.table_state WHERE table_id = $1 AND state = 'loading' FOR NO KEY UPDATE SKIP LOCKED",
+        &[table_id.into()],
+    )?;
+    if is_held {
+        execute(
+            "UPDATE ods.table_state SET reason = $2 WHERE table_id = $1",
+            &[table_id.into(), reason.into()],
+        )?;
+    }
+    Ok(is_held)
+}
+
+/// Whether a locking query got its row.
+fn held(sql: &str, args: &[DatumWithOid<'_>]) -> Result<bool> {
+    Spi::connect_mut(|client| {
+        client.update(sql, None, args).map(|rows| !rows.is_empty()).map_err(spi_error)
+    })
+}
+
 /// Adds to the count of rows applied to a table.
 pub fn add_rows_applied(table_id: i32, rows: i64) -> Result<()> {
     execute(
@@ -369,16 +427,18 @@ pub fn remove_reread(table_id: i32, key: &[String]) -> Result<()> {
 }
 
 /// Has a table read anew over the rows that are here.
+///
+/// Whoever writes about a load locks its row of `ods.table_state` first, as the loader does.
 pub fn read_anew(table_id: i32) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state SET sweep = 'due', sweep_key = NULL, load_rate = NULL, \
+                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
     execute(
         "UPDATE ods.source_member SET state = 'loading', last_key = NULL, rows_done = 0 WHERE table_id = $1",
         &[table_id.into()],
     )?;
     execute("DELETE FROM ods.reread WHERE table_id = $1", &[table_id.into()])?;
-    execute(
-        "UPDATE ods.table_state SET sweep = 'due', sweep_key = NULL, \
-                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
-        &[table_id.into()],
-    )?;
     set_state(table_id, TableState::Loading, Some("reconciling with the source"), None)
 }

@@ -79,22 +79,46 @@ impl ChunkSource {
         in_transaction(&format!("ONLY {}.{}", ident(schema), ident(table)), &sql)
     }
 
-    /// Reads the rows of these keys, wherever among the table's partitions they are.
-    pub fn keys(&self, schema: &str, table: &str, keys: &[Vec<String>]) -> String {
-        let mut sql = self.select(schema, table, "");
-        let names: Vec<String> = (0..self.key.len()).map(|number| format!("k{number}")).collect();
-        let casts = joined(
-            names.iter().zip(&self.key_types).map(|(name, kind)| format!("wanted.{name}::{kind}")),
+    /// Reads which of these keys have no row, as their places in the list from 1. The source
+    /// compares, since equal values may be written differently, as 1.0 and 1.00.
+    pub fn missing(&self, schema: &str, table: &str, keys: &[Vec<String>]) -> String {
+        let relation = format!("{}.{}", ident(schema), ident(table));
+        let sql = format!(
+            "SELECT w.n FROM ({}) w WHERE NOT EXISTS (SELECT FROM {relation} t WHERE ROW({}) = ROW({}))",
+            self.wanted(keys),
+            joined(self.key.iter().map(|&column| format!("t.{}", ident(&self.columns[column])))),
+            joined((0..self.key.len()).map(|part| format!("w.k{part}"))),
         );
-        let arrays = joined((0..self.key.len()).map(|position| {
-            let column = keys.iter().map(|key| key.get(position).map_or("", String::as_str));
+        in_transaction(&relation, &sql)
+    }
+
+    /// A query that yields these keys as `k0…` and their places as `n`.
+    fn wanted(&self, keys: &[Vec<String>]) -> String {
+        let names: Vec<String> = (0..self.key.len()).map(|part| format!("k{part}")).collect();
+        let casts = joined(
+            names
+                .iter()
+                .zip(&self.key_types)
+                .map(|(name, kind)| format!("u.{name}::{kind} AS {name}")),
+        );
+        let arrays = joined((0..self.key.len()).map(|part| {
+            let column = keys.iter().map(|key| key.get(part).map_or("", String::as_str));
             format!("{}::text[]", text_array(column))
         }));
-        let _ = write!(
-            sql,
-            " WHERE ({}) IN (SELECT {casts} FROM unnest({arrays}) AS wanted({}))",
-            self.key_list(),
+        format!(
+            "SELECT {casts}, u.n FROM unnest({arrays}) WITH ORDINALITY AS u({}, n)",
             names.join(", ")
+        )
+    }
+
+    /// Reads the rows of these keys, wherever among the table's partitions they are.
+    pub fn keys(&self, schema: &str, table: &str, keys: &[Vec<String>]) -> String {
+        let sql = format!(
+            "{} WHERE ({}) IN (SELECT {} FROM ({}) w)",
+            self.select(schema, table, ""),
+            self.key_list(),
+            joined((0..self.key.len()).map(|part| format!("w.k{part}"))),
+            self.wanted(keys),
         );
         in_transaction(&format!("{}.{}", ident(schema), ident(table)), &sql)
     }
@@ -202,6 +226,13 @@ mod tests {
     fn key_sets_survive_quotes() {
         let sql = source().keys("public", "t", &[vec!["a\"b'c\\d".into(), "1".into()]]);
         assert!(sql.contains(r#"E'{"a\\"b''c\\\\d"}'::text[]"#), "{sql}");
+    }
+
+    #[test]
+    fn missing_keys_are_compared_by_the_source() {
+        let sql = source().missing("public", "t", &[vec!["a".into(), "1".into()]]);
+        assert!(sql.contains(r#"ROW(t."Kind", t."id") = ROW(w.k0, w.k1)"#), "{sql}");
+        assert!(sql.contains("u.k0::text AS k0, u.k1::bigint AS k1"), "{sql}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::apply::chunk as apply_chunk;
 use crate::catalog::table::{self, Sweep, TableState};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::chunk::{ChunkSource, Rows, key_of};
+use crate::load::writers::{self, Writers};
 use crate::pg::wait::{Deadline, Watch};
 use crate::pg::xact;
 use crate::settings;
@@ -21,8 +22,6 @@ const SWEEP_KEYS: i64 = 5_000;
 const REREAD_KEYS: usize = 1_000;
 /// Chunks that wait for the stream to pass their mark hold this many times the bytes of one at most.
 const CHUNKS_AHEAD: usize = 2;
-/// How soon to look again whether old writers have ended.
-const WRITERS_AGAIN: Duration = Duration::from_millis(20);
 /// How long a table whose rows the source refused is left alone.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// A chunk may need a sort at the source before its first row comes.
@@ -62,15 +61,15 @@ pub struct Chunk {
     pub last_key: Option<Vec<String>>,
     /// Whether a range has reached the end.
     pub is_last: bool,
+    /// Rows a second at which a range was read.
+    pub rate: Option<f64>,
 }
 
 enum Step {
     Nothing,
-    /// Waiting until the transactions that may have written the table unseen have ended.
+    /// Asking which transactions may have written the table unseen.
     Writers {
         table: i32,
-        holders: Option<Vec<String>>,
-        again: Option<Instant>,
     },
     Reading {
         table: i32,
@@ -82,7 +81,7 @@ impl Step {
     fn table(&self) -> Option<i32> {
         match self {
             Self::Nothing => None,
-            Self::Writers { table, .. } | Self::Reading { table, .. } => Some(*table),
+            Self::Writers { table } | Self::Reading { table, .. } => Some(*table),
         }
     }
 }
@@ -94,11 +93,19 @@ pub struct Loader {
     ready: VecDeque<Chunk>,
     /// Tables whose earlier writers have ended.
     settled: HashSet<i32>,
+    /// Tables whose earlier writers have not.
+    writers: HashMap<i32, Writers>,
     /// How far each member was read, which is ahead of what was applied.
     cursors: HashMap<(i32, u32), Cursor>,
     row_bytes: HashMap<i32, usize>,
     /// Tables whose rows the source refused, until when they are left alone, and why.
     refused: HashMap<i32, (Instant, String)>,
+    /// Tables whose rows were all read and are being compared, and what is compared.
+    phases: HashMap<i32, &'static str>,
+    /// What was last said of each loading table.
+    said: HashMap<i32, Option<String>>,
+    /// When the last range of each table came, or its first was asked for.
+    paced: HashMap<i32, Instant>,
 }
 
 #[derive(Clone, Default)]
@@ -121,9 +128,13 @@ impl Loader {
             step: Step::Nothing,
             ready: VecDeque::new(),
             settled: HashSet::new(),
+            writers: HashMap::new(),
             cursors: HashMap::new(),
             row_bytes: HashMap::new(),
             refused: HashMap::new(),
+            phases: HashMap::new(),
+            said: HashMap::new(),
+            paced: HashMap::new(),
         }
     }
 
@@ -134,10 +145,7 @@ impl Loader {
 
     /// When to look again although nothing arrives.
     pub fn wake_at(&self) -> Option<Instant> {
-        match &self.step {
-            Step::Writers { again, .. } => *again,
-            Step::Nothing | Step::Reading { .. } => None,
-        }
+        self.writers.values().map(|writers| writers.again).min()
     }
 
     /// The mark that the stream must pass for the next chunk.
@@ -156,6 +164,11 @@ impl Loader {
         self.cursors.retain(|(id, _), _| wanted.contains(id));
         self.ready.retain(|chunk| wanted.contains(&chunk.table));
         self.refused.retain(|id, _| wanted.contains(id));
+        self.writers.retain(|id, _| wanted.contains(id));
+        self.phases.retain(|id, _| wanted.contains(id));
+        self.paced.retain(|id, _| wanted.contains(id));
+        // The reason of a table may have been set by whoever changed its state.
+        self.said.clear();
         if self.step.table().is_some_and(|table| !wanted.contains(&table)) {
             self.step = Step::Nothing;
         }
@@ -166,6 +179,9 @@ impl Loader {
         self.cursors.retain(|(id, _), _| *id != table);
         self.ready.retain(|chunk| chunk.table != table);
         self.settled.remove(&table);
+        self.writers.remove(&table);
+        self.phases.remove(&table);
+        self.paced.remove(&table);
         // An answer that is still on its way belongs to what was before.
         if self.step.table() == Some(table) {
             self.step = Step::Nothing;
@@ -189,6 +205,8 @@ impl Loader {
                 // The source refuses to give the rows of one table, for lack of a right or because
                 // of a lock: it is asked again later, and the others go on.
                 Err(error) if error.kind == ErrorKind::SourceRefused => {
+                    // The connection stands in a transaction that failed.
+                    self.exchange = None;
                     if let Some(table) = self.step.table() {
                         self.step = Step::Nothing;
                         let until = Instant::now() + REFUSED_PAUSE;
@@ -198,15 +216,7 @@ impl Loader {
                 Err(error) => return Err(error),
             }
         }
-        if let Step::Writers { again: Some(again), .. } = &self.step
-            && Instant::now() < *again
-        {
-            return Ok(());
-        }
-        if let Step::Writers { table, holders, .. } = &self.step {
-            let (table, holders) = (*table, holders.clone());
-            return self.ask_writers(applier, table, holders, access);
-        }
+        self.say(applier, published)?;
         // A stream with a backlog passes the marks late: small chunks are read far ahead then.
         let waiting: usize = self.ready.iter().map(|chunk| chunk.rows.lines.len()).sum();
         if waiting >= CHUNKS_AHEAD * settings::chunk_bytes() {
@@ -217,32 +227,14 @@ impl Loader {
 
     fn answered(&mut self, applier: &mut Applier, answer: Answer) -> Result<()> {
         match std::mem::replace(&mut self.step, Step::Nothing) {
-            Step::Writers { table, holders, .. } => {
-                let now: Vec<String> = answer
-                    .results
-                    .last()
-                    .map(|rows| {
-                        (0..rows.len())
-                            .filter_map(|row| rows.get(row, 0).map(str::to_owned))
-                            .collect()
-                    })
-                    .unwrap_or_default();
-                // Only those that were there at the first look can hold changes that nobody sent.
-                let left: Vec<String> = match holders {
-                    None => now,
-                    Some(before) => {
-                        before.into_iter().filter(|holder| now.contains(holder)).collect()
-                    }
-                };
+            Step::Writers { table } => {
                 self.refused.remove(&table);
-                if left.is_empty() {
+                let now = answer.results.last().map(writers::holders_in).unwrap_or_default();
+                let writers = Writers::look(self.writers.remove(&table), now);
+                if writers.holders.is_empty() {
                     self.settled.insert(table);
                 } else {
-                    self.step = Step::Writers {
-                        table,
-                        holders: Some(left),
-                        again: Some(Instant::now() + WRITERS_AGAIN),
-                    };
+                    self.writers.insert(table, writers);
                 }
             }
             Step::Reading { table, what } => {
@@ -262,6 +254,7 @@ impl Loader {
         }
         let mut last_key = None;
         let mut is_last = false;
+        let mut rate = None;
         if let What::Range { member, limit } = &what {
             if !rows.is_empty() {
                 self.row_bytes.insert(id, (rows.lines.len() / rows.len()).max(1));
@@ -275,8 +268,12 @@ impl Loader {
                 cursor.after.clone_from(&last_key);
             }
             cursor.at_end = is_last;
+            let now = Instant::now();
+            rate = self.paced.insert(id, now).map(|before| {
+                rows.len() as f64 / now.duration_since(before).as_secs_f64().max(1e-6)
+            });
         }
-        self.ready.push_back(Chunk { table: id, what, rows, last_key, is_last });
+        self.ready.push_back(Chunk { table: id, what, rows, last_key, is_last, rate });
     }
 
     /// The next chunk that the stream has caught up with.
@@ -343,10 +340,23 @@ impl Loader {
                 continue;
             }
             if !self.settled.contains(&id) {
-                return self.ask_writers(applier, id, None, access);
+                if self.writers.get(&id).is_some_and(|writers| writers.again > now) {
+                    continue;
+                }
+                return self.ask_writers(applier, id, access);
             }
             let waiting = self.ready.iter().any(|chunk| chunk.table == id);
-            let Some(what) = self.next_of(applier, id, waiting)? else { continue };
+            let what = match xact::catch(|| self.next_of(applier, id, waiting)) {
+                Ok(Some(what)) => what,
+                Ok(None) => continue,
+                // A table whose keys can't be read here is set aside, and nothing else.
+                Err(error) if error.kind.retry() == Retry::Never && !applier.has_pending() => {
+                    applier.fail(id, error.context("loading"));
+                    self.restart(id);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let Some(table) = applier.table(id) else { continue };
             let sql = self.sql(table, &what);
             let patience = settings::network_timeout() * CHUNK_PATIENCE;
@@ -377,6 +387,7 @@ impl Loader {
                     .entry((id, member.oid))
                     .or_insert_with(|| Cursor { after: member.last_key.clone(), at_end: false });
                 if !cursor.at_end {
+                    self.paced.entry(id).or_insert_with(Instant::now);
                     return Ok(Some(What::Range { member: member.oid, limit }));
                 }
             }
@@ -389,17 +400,33 @@ impl Loader {
         if table.synced.state == TableState::Loading && table.synced.sweep == Sweep::Due {
             let keys = xact::in_transaction(|| apply_chunk::local_keys(table, SWEEP_KEYS))?;
             if !keys.is_empty() {
+                self.phases.insert(id, "looking for rows that the source no longer has");
                 return Ok(Some(What::Sweep { keys }));
             }
-            xact::in_transaction(|| table::sweep_progress(id, None))?;
+            let load = table.synced.load_started;
+            let is_done = xact::in_transaction(|| {
+                let is_held = table::hold_load(id, load, None)?;
+                if is_held {
+                    table::sweep_progress(id, None)?;
+                }
+                Ok(is_held)
+            })?;
+            if !is_done {
+                return Ok(None);
+            }
             table.synced.sweep = Sweep::None;
         }
         if !table.synced.rereads.is_empty() {
+            self.phases.insert(id, "reading rows again that lack a value here");
             let keys = table.synced.rereads.iter().take(REREAD_KEYS).cloned().collect();
             return Ok(Some(What::Rereads { keys }));
         }
         if table.synced.state == TableState::Loading {
-            xact::in_transaction(|| table::set_state(id, TableState::Live, None, None))?;
+            // Somebody who sets the table aside, or has it read anew, just now is not overruled.
+            let load = table.synced.load_started;
+            if !xact::in_transaction(|| table::end_load(id, load))? {
+                return Ok(None);
+            }
             table.synced.state = TableState::Live;
         }
         table.memory = None;
@@ -431,36 +458,55 @@ impl Loader {
                 );
                 source.range(schema, name, after, *limit)
             }
-            What::Sweep { keys } | What::Rereads { keys } => {
+            What::Sweep { keys } => {
+                source.missing(&synced.source_schema, &synced.source_table, keys)
+            }
+            What::Rereads { keys } => {
                 source.keys(&synced.source_schema, &synced.source_table, keys)
             }
         }
     }
 
-    fn ask_writers(
-        &mut self,
-        applier: &mut Applier,
-        id: i32,
-        holders: Option<Vec<String>>,
-        access: &ServerAccess,
-    ) -> Result<()> {
-        let Some(table) = applier.table(id) else {
-            self.step = Step::Nothing;
-            return Ok(());
-        };
-        let members: Vec<String> =
-            table.synced.members.iter().map(|member| member.oid.to_string()).collect();
-        // A transaction that wrote the table holds this lock until its changes are visible, also
-        // while it waits for a synchronous standby.
-        let sql = format!(
-            "SELECT DISTINCT l.virtualtransaction FROM pg_catalog.pg_locks l \
-             WHERE l.locktype = 'relation' AND l.relation = ANY ('{{{}}}'::pg_catalog.oid[]) \
-               AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) \
-               AND l.granted AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')",
-            members.join(",")
-        );
+    fn ask_writers(&mut self, applier: &mut Applier, id: i32, access: &ServerAccess) -> Result<()> {
+        let Some(table) = applier.table(id) else { return Ok(()) };
+        if !self.writers.contains_key(&id) {
+            // Whoever wrote what was streamed until now is visible to all that is read from now
+            // on, or holds its lock still and is waited for.
+            table.restart_memory();
+        }
+        let sql = writers::sql(table.synced.members.iter().map(|member| member.oid));
         self.exchange(access)?.send(&sql, Deadline::after(settings::network_timeout()), 0)?;
-        self.step = Step::Writers { table: id, holders, again: None };
+        self.step = Step::Writers { table: id };
+        Ok(())
+    }
+
+    /// Says in the catalog what each loading table is doing, where that has changed.
+    fn say(&mut self, applier: &mut Applier, published: &HashSet<i32>) -> Result<()> {
+        if applier.has_pending() {
+            return Ok(());
+        }
+        for table in applier.tables() {
+            let id = table.synced.id;
+            if table.synced.state != TableState::Loading || !published.contains(&id) {
+                continue;
+            }
+            let reason = if let Some((_, refusal)) = self.refused.get(&id) {
+                Some(format!("the source refuses its rows: {refusal}"))
+            } else if let Some(writers) = self.writers.get(&id) {
+                Some(writers.reason())
+            } else if let Some(phase) = self.phases.get(&id) {
+                Some((*phase).to_owned())
+            } else if table.synced.sweep == Sweep::Due {
+                Some("reconciling with the source".to_owned())
+            } else {
+                None
+            };
+            if self.said.get(&id) != Some(&reason)
+                && xact::in_transaction(|| table::set_reason(id, reason.as_deref()))?
+            {
+                self.said.insert(id, reason);
+            }
+        }
         Ok(())
     }
 
@@ -472,18 +518,5 @@ impl Loader {
         self.exchange
             .as_mut()
             .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the loader has no connection"))
-    }
-
-    /// Why the source gives no rows of some table, for the status.
-    pub fn refusal(&self) -> Option<&str> {
-        self.refused.values().next().map(|(_, reason)| reason.as_str())
-    }
-
-    /// What keeps the tables from being loaded, for the status.
-    pub fn is_waiting_for_writers(&self) -> Option<i32> {
-        match &self.step {
-            Step::Writers { table, holders: Some(_), .. } => Some(*table),
-            _ => None,
-        }
     }
 }

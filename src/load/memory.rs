@@ -13,18 +13,42 @@ use crate::batch::{BatchError, Shape, Stamp};
 use crate::decode::cell::{Cell, Tuple, write_cell};
 use crate::decode::change::{Old, Op};
 use hashbrown::HashSet;
+use std::cell::Cell as Shared;
 use std::collections::VecDeque;
+use std::rc::Rc;
 pub use touched::Touched;
 
 /// A segment takes no more events once it holds this many bytes.
 const SEGMENT: usize = 256 << 10;
 /// More forgotten transactions than this are known by the newest of them only.
-const FORGOTTEN: usize = 1 << 20;
+const FORGOTTEN: usize = 1 << 16;
+
+/// Bytes that the memories of a worker hold together.
+#[derive(Clone, Default)]
+pub struct Ledger(Rc<Shared<usize>>);
+
+impl Ledger {
+    /// Their sum.
+    pub fn bytes(&self) -> usize {
+        self.0.get()
+    }
+
+    /// Has the largest memories forget their oldest events until all together hold no more than
+    /// `limit` bytes.
+    pub fn keep_within<'m>(&self, limit: usize, memories: impl Iterator<Item = &'m mut Memory>) {
+        let mut memories: Vec<&mut Memory> = memories.collect();
+        while self.bytes() > limit
+            && let Some(largest) = memories.iter_mut().max_by_key(|memory| memory.bytes)
+            && largest.forget_oldest()
+        {}
+    }
+}
 
 /// Changes of one loading table, in the order of the stream.
 pub struct Memory {
     shape: Shape,
     limit: usize,
+    ledger: Ledger,
     segments: VecDeque<Segment>,
     bytes: usize,
     forgotten: Forgotten,
@@ -79,11 +103,12 @@ pub enum What<'a> {
 
 impl Memory {
     /// An empty memory for a table of this shape, which forgets rather than hold more than about
-    /// `limit` bytes.
-    pub fn new(shape: Shape, limit: usize) -> Self {
+    /// `limit` bytes, and tells `ledger` how many it holds.
+    pub fn new(shape: Shape, limit: usize, ledger: Ledger) -> Self {
         Self {
             shape,
             limit,
+            ledger,
             segments: VecDeque::new(),
             bytes: 0,
             forgotten: Forgotten::default(),
@@ -143,7 +168,7 @@ impl Memory {
         if self.segments.is_empty() {
             self.segments = VecDeque::new();
         }
-        self.bytes = self.segments.iter().map(Segment::bytes).sum();
+        self.holds(self.segments.iter().map(Segment::bytes).sum());
         self.forgotten.forget_seen(snapshot);
     }
 
@@ -219,14 +244,23 @@ impl Memory {
         if written.is_err() {
             segment.cells.truncate(old);
         }
-        self.bytes = self.bytes - before + segment.bytes();
-        while self.bytes > self.limit
-            && let Some(first) = self.segments.pop_front()
-        {
-            self.bytes -= first.bytes();
-            self.forgotten.extend(first.events.iter().map(|event| event.stamp.xid));
-        }
+        let bytes = self.bytes - before + segment.bytes();
+        self.holds(bytes);
+        while self.bytes > self.limit && self.forget_oldest() {}
         written
+    }
+
+    /// Gives up the oldest events; false if there are none.
+    fn forget_oldest(&mut self) -> bool {
+        let Some(first) = self.segments.pop_front() else { return false };
+        self.holds(self.bytes - first.bytes());
+        self.forgotten.extend(first.events.iter().map(|event| event.stamp.xid));
+        true
+    }
+
+    fn holds(&mut self, bytes: usize) {
+        self.ledger.0.set(self.ledger.0.get() - self.bytes + bytes);
+        self.bytes = bytes;
     }
 
     fn kept_unseen<'m>(
@@ -237,6 +271,12 @@ impl Memory {
             .iter()
             .flat_map(|segment| segment.events.iter().map(move |event| (segment, event)))
             .filter(|(_, event)| !snapshot.sees(event.stamp.xid))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.holds(0);
     }
 }
 

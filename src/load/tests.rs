@@ -1,7 +1,7 @@
 //! Loading a table that is written to: whatever the moment of a chunk, of the commits around it and
 //! of its application, the rows come out as the source holds them at that position of the stream.
 
-use super::memory::{Memory, What};
+use super::memory::{Ledger, Memory, What};
 use super::snapshot::Snapshot;
 use crate::batch::tests::model::{
     COLUMNS, Event, Is, KEY, Key, PROJECTION, Row, SOURCE_COLUMNS, Table, batch, keys_of,
@@ -220,7 +220,7 @@ proptest! {
         let shape = Shape::new(COLUMNS, KEY.to_vec(), DeletePolicy::Net).unwrap();
         let mut source = Source { start, log: Vec::new(), first_xid };
         let mut reader =
-            Reader { memory: Memory::new(shape, limit), streamed: 0, waiting: None };
+            Reader { memory: Memory::new(shape, limit, Ledger::default()), streamed: 0, waiting: None };
         for step in &steps {
             match step {
                 Step::Commit(acts) => source.commit(acts),

@@ -598,10 +598,6 @@ impl<'e> Session<'e> {
         let behind = self.source_end.0.saturating_sub(self.position.0);
         let (state, reason) = if let Some(reason) = self.upkeep.obstacle() {
             (StreamState::Live, reason)
-        } else if let Some(reason) = self.loader.refusal() {
-            (StreamState::Live, reason)
-        } else if self.loader.is_waiting_for_writers().is_some() {
-            (StreamState::Live, "loading waits for transactions of the source that began before")
         } else if behind > 16 << 20 {
             (StreamState::CatchingUp, "")
         } else if self.changed_at.elapsed() > 2 * interval {

@@ -13,6 +13,7 @@ mod drop;
 mod harness;
 mod isolation;
 mod large_tx;
+mod load;
 mod load_race;
 mod partitions;
 mod resume;

@@ -1,12 +1,11 @@
 //! A partitioned source: its leaves are one synced table, and come and go.
 
 use crate::support::client::Ask;
-use crate::support::pair::Sync;
+use crate::support::cluster::ClusterOptions;
+use crate::support::pair::{PATIENCE, Pair, Sync};
 
-fn measurements(database: &str) -> Sync {
-    let sync = Sync::shared(database);
-    sync.source().run(
-        "CREATE TABLE measurement (id int, day date, value text, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);
+const TABLES: &str =
+    "CREATE TABLE measurement (id int, day date, value text, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);
          CREATE TABLE m_2024 PARTITION OF measurement FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
          CREATE TABLE m_2025 PARTITION OF measurement FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')
            PARTITION BY RANGE (day);
@@ -14,8 +13,11 @@ fn measurements(database: &str) -> Sync {
          CREATE TABLE \"M 2025 H2\" (value text, id int NOT NULL, junk int, day date NOT NULL);
          ALTER TABLE \"M 2025 H2\" DROP COLUMN junk;
          ALTER TABLE m_2025 ATTACH PARTITION \"M 2025 H2\" FOR VALUES FROM ('2025-07-01') TO ('2026-01-01');
-         INSERT INTO measurement SELECT i, date '2024-01-01' + i % 700, 'v' || i FROM generate_series(1, 3000) AS i",
-    );
+         INSERT INTO measurement SELECT i, date '2024-01-01' + i % 700, 'v' || i FROM generate_series(1, 3000) AS i";
+
+fn measurements(database: &str) -> Sync {
+    let sync = Sync::shared(database);
+    sync.source().run(TABLES);
     sync.create_loaded("measurement", "public.measurement");
     sync
 }
@@ -69,5 +71,51 @@ fn leaves_come_and_go() {
     source.run("ALTER TABLE measurement DETACH PARTITION m_2024; DROP TABLE m_2026");
     sync.wait_same("measurement", "public.measurement");
     source.run("INSERT INTO m_2024 VALUES (4711, '2024-04-04', 'no longer ours')");
+    sync.assert_same("measurement", "public.measurement");
+}
+
+/// Empties one leaf and fills it again, with some of its keys and other values, in one transaction.
+fn refill(round: i32) -> String {
+    format!(
+        "BEGIN; UPDATE measurement SET value = 'before {round}' WHERE day < '2024-03-01';
+         TRUNCATE m_2024;
+         INSERT INTO m_2024 SELECT day, id, 'again {round}' FROM refill WHERE id % 3 <> {round} % 3;
+         UPDATE m_2025_h1 SET value = 'after {round}' WHERE id % 10 = 1; COMMIT"
+    )
+    .replace("SELECT day, id, 'again", "(day, id, value) SELECT day, id, 'again")
+}
+
+#[test]
+fn a_leaf_truncated_and_filled_again_in_one_transaction() {
+    let sync = measurements("refilled_leaf");
+    let mut source = sync.source();
+    source.run("CREATE TABLE refill AS SELECT * FROM m_2024");
+    for round in 0..3 {
+        source.run(&refill(round));
+        sync.wait_same("measurement", "public.measurement");
+    }
+}
+
+#[test]
+fn a_leaf_truncated_and_filled_again_while_loading() {
+    let pair = Pair::start_with(
+        ClusterOptions::source("refilled_load-source"),
+        ClusterOptions::ods("refilled_load-ods").setting("ods.chunk_rows", "100"),
+    );
+    let sync = Sync::on(&pair, "refilled_load");
+    let mut source = sync.source();
+    source.run(TABLES);
+    source.run("CREATE TABLE refill AS SELECT * FROM m_2024");
+    sync.create("measurement", "public.measurement");
+    sync.ods().wait_until(
+        "the load is under way",
+        "SELECT sum(rows_done) > 0 FROM ods.source_member",
+        PATIENCE,
+    );
+    for round in 0..3 {
+        source.run(&refill(round));
+    }
+    sync.wait_same("measurement", "public.measurement");
+    sync.wait_loaded("measurement");
     sync.assert_same("measurement", "public.measurement");
 }

@@ -43,7 +43,7 @@ fn xids(memory: &Memory, snapshot: &Snapshot) -> Vec<u32> {
 
 #[test]
 fn only_unseen_events_are_given_in_order() {
-    let mut memory = Memory::new(shape(), LARGE);
+    let mut memory = Memory::new(shape(), LARGE, Ledger::default());
     for xid in [12, 10, 15, 11, 10] {
         insert(&mut memory, xid, "1", "a");
     }
@@ -60,7 +60,7 @@ fn only_unseen_events_are_given_in_order() {
 
 #[test]
 fn events_come_back_projected() {
-    let mut memory = Memory::new(shape(), LARGE);
+    let mut memory = Memory::new(shape(), LARGE, Ledger::default());
     let old = tuple(&[text("1"), Cell::Null, Cell::Null]);
     let new = tuple(&[text("2"), text("?"), Cell::Absent]);
     let (old_row, new_row) = (tuple(&[Cell::Null, text("1")]), tuple(&[Cell::Absent, text("2")]));
@@ -99,7 +99,7 @@ fn events_come_back_projected() {
 
 #[test]
 fn a_short_event_is_an_error_and_leaves_nothing() {
-    let mut memory = Memory::new(shape(), LARGE);
+    let mut memory = Memory::new(shape(), LARGE, Ledger::default());
     let new = tuple(&[text("1")]);
     let op = Op::Insert { new: new.tuple() };
     assert_eq!(
@@ -111,7 +111,7 @@ fn a_short_event_is_an_error_and_leaves_nothing() {
 
 #[test]
 fn touched_keys_are_old_and_new_ones() {
-    let mut memory = Memory::new(shape(), LARGE);
+    let mut memory = Memory::new(shape(), LARGE, Ledger::default());
     insert(&mut memory, 5, "seen", "a");
     insert(&mut memory, 10, "born", "a");
     let old = tuple(&[text("left"), Cell::Null, Cell::Null]);
@@ -146,7 +146,7 @@ fn touched_keys_are_old_and_new_ones() {
 
 #[test]
 fn seen_memory_is_given_back() {
-    let mut memory = Memory::new(shape(), LARGE);
+    let mut memory = Memory::new(shape(), LARGE, Ledger::default());
     let value = "x".repeat(1000);
     for xid in 100..3100 {
         insert(&mut memory, xid, "1", &value);
@@ -163,7 +163,7 @@ fn seen_memory_is_given_back() {
 
 #[test]
 fn beyond_the_limit_only_the_transactions_are_known() {
-    let mut memory = Memory::new(shape(), 1_000_000);
+    let mut memory = Memory::new(shape(), 1_000_000, Ledger::default());
     let value = "x".repeat(1000);
     for xid in 100..3100 {
         insert(&mut memory, xid, "1", &value);
@@ -181,7 +181,7 @@ fn beyond_the_limit_only_the_transactions_are_known() {
 
 #[test]
 fn a_transaction_once_forgotten_takes_no_more_memory() {
-    let mut memory = Memory::new(shape(), 600_000);
+    let mut memory = Memory::new(shape(), 600_000, Ledger::default());
     let value = "x".repeat(1000);
     for _ in 0..3000 {
         insert(&mut memory, 7, "1", &value);
@@ -200,7 +200,7 @@ fn a_transaction_once_forgotten_takes_no_more_memory() {
 
 #[test]
 fn very_many_forgotten_transactions_are_known_by_the_newest() {
-    let mut memory = Memory::new(shape(), 0);
+    let mut memory = Memory::new(shape(), 0, Ledger::default());
     let first = u32::MAX - 10;
     let count = FORGOTTEN as u32 + 1;
     for number in 0..count {
@@ -215,6 +215,32 @@ fn very_many_forgotten_transactions_are_known_by_the_newest() {
     assert!(!memory.is_empty());
     memory.forget_seen(&at(newest + 1));
     assert!(memory.is_empty());
+}
+
+#[test]
+fn all_memories_together_stay_within_a_limit() {
+    let ledger = Ledger::default();
+    let mut memories: Vec<Memory> =
+        (0..20).map(|_| Memory::new(shape(), LARGE, ledger.clone())).collect();
+    let value = "x".repeat(1000);
+    for xid in 100..3100 {
+        // One table changes more than the others.
+        for number in [0, 0, 0, 1 + xid as usize % 19] {
+            insert(&mut memories[number], xid, "1", &value);
+            ledger.keep_within(8_000_000, memories.iter_mut());
+            let sum: usize = memories.iter().map(|memory| memory.bytes).sum();
+            assert_eq!(ledger.bytes(), sum);
+            assert!(sum <= 8_000_000, "{sum}");
+        }
+    }
+    // The one that held most has forgotten, and says so; those that hold little remember all.
+    let all = snapshot("1:1:");
+    assert!(!memories[0].can_judge(&all));
+    assert!(memories[1..].iter().all(|memory| memory.can_judge(&all)));
+    memories[0].forget_seen(&snapshot("3100:3100:"));
+    assert!(memories[0].can_judge(&snapshot("3100:3100:")));
+    drop(memories);
+    assert_eq!(ledger.bytes(), 0);
 }
 
 #[derive(Clone, Debug)]
@@ -248,7 +274,7 @@ proptest! {
         first in prop_oneof![Just(1000), Just(u32::MAX - 5)],
         acts in proptest::collection::vec(act(), 0..60),
     ) {
-        let mut memory = Memory::new(shape(), limit);
+        let mut memory = Memory::new(shape(), limit, Ledger::default());
         let mut stream: Vec<(u32, Option<String>)> = Vec::new();
         let mut ended = vec![false; XIDS as usize];
         let base = (7 << 32) + u64::from(first);
