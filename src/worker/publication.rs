@@ -9,7 +9,7 @@ use crate::pg::wait::Deadline;
 use crate::pg::{clock, xact};
 use crate::settings;
 use crate::source::postgres::exchange::Exchange;
-use crate::source::postgres::upkeep::{self, Heartbeat, Published};
+use crate::source::postgres::upkeep::{self, Coverage, Heartbeat, Partitions, Published};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ enum Doing {
 /// What goes over the control connection.
 pub struct Upkeep {
     interval: Duration,
+    partitions: Partitions,
     next: Instant,
     doing: Doing,
     /// Statements to run, each for a table whose loading waits for it.
@@ -36,11 +37,12 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Upkeep with a heartbeat every `interval`.
-    pub fn new(interval: Duration) -> Self {
+    /// Upkeep with a heartbeat every `interval`, at a source that publishes `partitions` so.
+    pub fn new(interval: Duration, partitions: Partitions) -> Self {
         let now = Instant::now();
         Self {
             interval,
+            partitions,
             next: now,
             doing: Doing::Nothing,
             queue: Vec::new(),
@@ -129,7 +131,7 @@ impl Upkeep {
         if now >= self.not_before
             && let Some((table, sql)) = self.queue.pop()
         {
-            control.send(&sql, Deadline::after(settings::network_timeout()), 0)?;
+            control.send(&upkeep::brief(&sql), Deadline::after(settings::network_timeout()), 0)?;
             self.doing = Doing::Altering { table, sql };
             return Ok(None);
         }
@@ -198,13 +200,19 @@ pub fn compare(
         if !table.is_followed() {
             continue;
         }
-        let carried: Vec<&Published> = heartbeat
+        let (carried, missing): (Vec<&Published>, Vec<&Published>) = heartbeat
             .published
             .iter()
             .filter(|there| there.root == synced.source_oid || there.oid == synced.source_oid)
-            .collect();
+            .partition(|there| there.coverage == Coverage::Carried);
         if carried.is_empty() {
             changed |= not_carried(stream, upkeep, synced)?;
+            continue;
+        }
+        if !missing.is_empty() {
+            let missing = missing.iter().map(|there| (there.schema.as_str(), there.name.as_str()));
+            let add = upkeep::add_tables_sql(&stream.publication, missing);
+            wants_adding(stream, upkeep, synced, add)?;
             continue;
         }
         if same_members(synced, &carried) {
@@ -219,9 +227,14 @@ pub fn compare(
             .published
             .iter()
             .filter(|there| {
-                !wanted_roots.contains(&there.root) && !wanted_roots.contains(&there.oid)
+                there.coverage == Coverage::Carried
+                    && !wanted_roots.contains(&there.root)
+                    && !wanted_roots.contains(&there.oid)
             })
-            .map(|there| (there.root_schema.as_str(), there.root_name.as_str()))
+            .map(|there| match upkeep.partitions {
+                Partitions::ByRoot => (there.root_schema.as_str(), there.root_name.as_str()),
+                Partitions::ByLeaf => (there.schema.as_str(), there.name.as_str()),
+            })
             .collect();
         for (schema, name) in unwanted {
             upkeep.queue.push((None, upkeep::drop_table_sql(&stream.publication, schema, name)));
@@ -233,8 +246,17 @@ pub fn compare(
 /// A table that the publication does not carry: it is added where that is ours to do. One that was
 /// carried before has missed changes.
 fn not_carried(stream: &Stream, upkeep: &mut Upkeep, synced: &table::SyncedTable) -> Result<bool> {
-    let add =
-        upkeep::add_table_sql(&stream.publication, &synced.source_schema, &synced.source_table);
+    let add = match upkeep.partitions {
+        Partitions::ByRoot => {
+            let root = (synced.source_schema.as_str(), synced.source_table.as_str());
+            upkeep::add_tables_sql(&stream.publication, std::iter::once(root))
+        }
+        Partitions::ByLeaf => {
+            let leaves =
+                synced.members.iter().map(|leaf| (leaf.schema.as_str(), leaf.table.as_str()));
+            upkeep::add_tables_sql(&stream.publication, leaves)
+        }
+    };
     if synced.state == TableState::Live {
         let reason = format!(
             "{}.{} is no longer in publication {}, or was dropped or made anew",
@@ -254,6 +276,17 @@ fn not_carried(stream: &Stream, upkeep: &mut Upkeep, synced: &table::SyncedTable
         })?;
         return Ok(true);
     }
+    wants_adding(stream, upkeep, synced, add)?;
+    Ok(false)
+}
+
+/// Has `add` run at the source where that is ours to do; else a person is told.
+fn wants_adding(
+    stream: &Stream,
+    upkeep: &mut Upkeep,
+    synced: &table::SyncedTable,
+    add: String,
+) -> Result<()> {
     if stream.owns_publication {
         if !upkeep.queue.iter().any(|(_, sql)| *sql == add) {
             upkeep.queue.push((Some(synced.id), add));
@@ -261,7 +294,7 @@ fn not_carried(stream: &Stream, upkeep: &mut Upkeep, synced: &table::SyncedTable
     } else {
         let fix = format!("{add};  -- at the source");
         let message = format!(
-            "{}.{} is not in publication {}",
+            "{}.{} is not wholly in publication {}",
             synced.source_schema, synced.source_table, stream.publication
         );
         upkeep.obstacle = Some(format!("{message}. {fix}"));
@@ -275,7 +308,7 @@ fn not_carried(stream: &Stream, upkeep: &mut Upkeep, synced: &table::SyncedTable
             )
         })?;
     }
-    Ok(false)
+    Ok(())
 }
 
 fn same_members(synced: &table::SyncedTable, carried: &[&Published]) -> bool {

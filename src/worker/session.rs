@@ -26,7 +26,7 @@ use crate::source::postgres::establish::{self, Continuity};
 use crate::source::postgres::exchange::Exchange;
 use crate::source::postgres::replication::{Confirmed, Next, Replication, Reply};
 use crate::source::postgres::slot;
-use crate::source::postgres::upkeep::Heartbeat;
+use crate::source::postgres::upkeep::{Heartbeat, Partitions};
 use crate::spill::Spill;
 use pgrx::Spi;
 use std::collections::HashMap;
@@ -179,6 +179,7 @@ impl<'e> Session<'e> {
             })?;
         let mut applier = Applier::new(id, server_encoding, care);
         xact::in_transaction(|| applier.reload())?;
+        let partitions = Partitions::of_version(control.server_version());
         let replication = Replication::start(
             connection,
             &stream.slot,
@@ -190,7 +191,7 @@ impl<'e> Session<'e> {
         entry.progress(position.0, position.0, position.0, position.0);
         Ok(Opened::Session(Box::new(Self {
             entry,
-            upkeep: Upkeep::new(access.stream.heartbeat_interval),
+            upkeep: Upkeep::new(access.stream.heartbeat_interval, partitions),
             access,
             replication,
             control: Exchange::new(control),

@@ -18,3 +18,4 @@ mod load_race;
 mod partitions;
 mod resume;
 mod torn;
+mod versions;

@@ -12,6 +12,7 @@ use crate::source::postgres::preflight::{self, Check, Facts, NamedPublication, S
 use crate::source::postgres::quote::{
     parse_qualified, quote_ident, quote_literal, quote_qualified,
 };
+use crate::source::postgres::upkeep::Partitions;
 use pgrx::pg_sys;
 
 /// Looks at everything that `server` needs, with the mapping of `user`. What can't be reached or
@@ -210,7 +211,12 @@ fn publishing(
             matches!(t.kind, TableKind::Ordinary | TableKind::Partitioned) && !t.is_partition
         })
         .filter(|table| !table.is_owned && !is_published(table))
-        .map(SourceTable::quoted_name)
+        .flat_map(|table| match Partitions::of_version(facts.version) {
+            Partitions::ByLeaf if table.kind == TableKind::Partitioned => {
+                table.leaves.iter().map(|leaf| quote_qualified(&leaf.schema, &leaf.name)).collect()
+            }
+            _ => vec![table.quoted_name()],
+        })
         .collect();
     if missing.is_empty() {
         return None;

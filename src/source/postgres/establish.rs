@@ -70,13 +70,11 @@ pub fn continuity(
                 identity.timeline
             )));
         }
-        if identity.timeline > before
-            && let Some(fork) = fork_of(replication, identity.timeline, before)?
-            && position > fork
-        {
-            return Ok(Continuity::Gap(format!(
-                "the source's history forked at {fork} on timeline {before}, before our position {position}"
-            )));
+        if identity.timeline > before {
+            let fork = fork_of(replication, identity.timeline, before)?;
+            if let Some(reason) = fork_before(fork, before, identity.timeline, position) {
+                return Ok(Continuity::Gap(reason));
+            }
         }
     }
     slot_continuity(replication, stream, position)
@@ -138,6 +136,20 @@ fn fork_of(replication: &mut Connection, timeline: i32, before: i32) -> Result<O
     let rows: Rows = replication.query(&format!("TIMELINE_HISTORY {timeline}"), &[], deadline())?;
     let Some(content) = rows.get(0, 1) else { return Ok(None) };
     Ok(fork_in_history(content, before))
+}
+
+/// Why a source that is on timeline `now` can't follow on what we have of timeline `before`; none
+/// if it left that one at or after our position.
+fn fork_before(fork: Option<Lsn>, before: i32, now: i32, position: Lsn) -> Option<String> {
+    match fork {
+        Some(fork) if position <= fork => None,
+        Some(fork) => Some(format!(
+            "the source's history forked at {fork} on timeline {before}, before our position {position}"
+        )),
+        None => Some(format!(
+            "the source is on timeline {now}, whose history does not tell that it follows timeline {before}"
+        )),
+    }
 }
 
 /// Reads a timeline history file: lines of timeline, LSN where it ended, and a reason.
@@ -288,5 +300,14 @@ mod tests {
         assert_eq!(fork_in_history(history, 2), Some(Lsn(0x500_0148)));
         assert_eq!(fork_in_history(history, 3), None);
         assert_eq!(fork_in_history("# 1 0/1 x", 1), None);
+    }
+
+    #[test]
+    fn a_history_that_is_not_ours_is_a_gap() {
+        let at = |fork| fork_before(fork, 1, 2, Lsn(100));
+        assert_eq!(at(Some(Lsn(100))), None);
+        assert_eq!(at(Some(Lsn(101))), None);
+        assert!(at(Some(Lsn(99))).is_some_and(|reason| reason.contains("forked")));
+        assert!(at(None).is_some_and(|reason| reason.contains("timeline 2")));
     }
 }

@@ -21,12 +21,31 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct ClusterOptions {
     name: String,
     settings: Vec<(String, String)>,
+    programs: Programs,
+}
+
+/// Whose programs a cluster runs.
+#[derive(Clone, Debug)]
+enum Programs {
+    /// Those of the Postgres under test.
+    Tested,
+    /// Those in this folder.
+    In(PathBuf),
+}
+
+impl Programs {
+    fn path(&self, program: &str) -> PathBuf {
+        match self {
+            Self::Tested => bin(program),
+            Self::In(dir) => dir.join(program),
+        }
+    }
 }
 
 impl ClusterOptions {
     /// An upstream: logical decoding on, prepared transactions allowed.
     pub fn source(name: &str) -> Self {
-        Self { name: name.to_owned(), settings: Vec::new() }
+        Self::plain(name)
             .setting("wal_level", "logical")
             .setting("max_wal_senders", "30")
             .setting("max_replication_slots", "30")
@@ -36,10 +55,29 @@ impl ClusterOptions {
 
     /// A cluster that preloads `ods`.
     pub fn ods(name: &str) -> Self {
-        Self { name: name.to_owned(), settings: Vec::new() }
+        Self::plain(name)
             .setting("shared_preload_libraries", "ods")
             .setting("wal_level", "logical")
             .setting("max_worker_processes", "32")
+    }
+
+    fn plain(name: &str) -> Self {
+        Self { name: name.to_owned(), settings: Vec::new(), programs: Programs::Tested }
+    }
+
+    /// Runs the server of another major, as `scripts/upstreams.sh` brings them.
+    #[must_use]
+    pub fn major(mut self, major: u32) -> Self {
+        let root = std::env::var_os("ODS_UPSTREAMS")
+            .map_or_else(|| PathBuf::from("/var/tmp/ods-upstreams"), PathBuf::from);
+        let dir = root.join(major.to_string()).join("bin");
+        assert!(
+            dir.join("postgres").exists(),
+            "no Postgres {major} in {}: run scripts/upstreams.sh",
+            root.display()
+        );
+        self.programs = Programs::In(dir);
+        self
     }
 
     /// Adds a setting, or replaces one.
@@ -64,6 +102,7 @@ pub enum Shutdown {
 /// when the test failed.
 pub struct Cluster {
     name: String,
+    programs: Programs,
     home: PathBuf,
     port: u16,
     server: Mutex<Option<Child>>,
@@ -83,12 +122,13 @@ impl Cluster {
         let port = free_port();
         let cluster = Self {
             name: options.name,
+            programs: options.programs,
             home,
             port,
             server: Mutex::new(None),
             failed: AtomicBool::new(false),
         };
-        let mut initdb = Command::new(bin("initdb"));
+        let mut initdb = Command::new(cluster.programs.path("initdb"));
         initdb.args(["--no-sync", "--username=postgres", "--auth=trust", "--encoding=UTF8"]);
         initdb.args(["--locale=C", "--pgdata"]).arg(cluster.data());
         run(initdb);
@@ -128,7 +168,7 @@ impl Cluster {
             .append(true)
             .open(self.log_file())
             .expect("server log");
-        let mut command = Command::new(bin("postgres"));
+        let mut command = Command::new(self.programs.path("postgres"));
         command.arg("-D").arg(self.data());
         command.stdin(Stdio::null());
         command.stdout(log.try_clone().expect("server log")).stderr(log);
