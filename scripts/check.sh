@@ -15,7 +15,7 @@ failed=0
 trap 'rm -f "$log" "$log.reason"' EXIT
 trap 'exit 130' INT TERM
 
-# run_tier NAME COMMAND…: a tier passes if its command ends with 0. Status 2 says that it can't be
+# run_tier NAME COMMAND…: a tier passes if its command ends with 0. Status 77 says that it can't be
 # run here; the last line of output is the reason.
 run_tier() {
     local name=$1 begin=$SECONDS status counts
@@ -28,7 +28,7 @@ run_tier() {
                   END { if (p) printf ", %d tests", p }' "$log")
     case $status in
         0) summary+=("passed       $name$counts, $((SECONDS - begin)) s"); passed=$((passed + 1)) ;;
-        2) summary+=("not checked  $name: $(tail -n 1 "$log")") ;;
+        77) summary+=("not checked  $name: $(tail -n 1 "$log")") ;;
         *) summary+=("FAILED       $name, $((SECONDS - begin)) s"); failed=$((failed + 1)) ;;
     esac
 }
@@ -52,7 +52,7 @@ tier_pg_test() {
     # The framework installs by sudo and starts its server by sudo, wherever it is not allowed both.
     if is_root || [ ! -w "$("$PG_CONFIG" --pkglibdir)" ]; then
         if ! have sudo; then
-            is_root || { say "the extension can't be installed without sudo"; return 2; }
+            is_root || { say "the extension can't be installed without sudo"; return 77; }
             path=$PWD/scripts/shim:$PATH
         fi
         local dir
@@ -89,7 +89,7 @@ compile_for() {
     fi
     if ! pg_config=$(scripts/headers.sh "$major" 2>"$log.reason"); then
         tail -n 1 "$log.reason"
-        return 2
+        return 77
     fi
     say "Headers: $("$pg_config" --version)"
     PGRX_PG_CONFIG_PATH=$pg_config cargo check --all-targets --no-default-features --features "pg$major pg_test"

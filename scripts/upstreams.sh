@@ -2,7 +2,7 @@
 # upstreams.sh: fetches real Postgres servers of other majors, for tests that follow them.
 #
 # They are relocatable builds that Maven artifacts carry, and are kept under ODS_UPSTREAMS (default
-# /var/tmp/ods-upstreams), a folder for each major. Ends with status 2 where they can't be had.
+# /var/tmp/ods-upstreams), a folder for each major. Ends with status 77 where they can't be had.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -12,21 +12,21 @@ versions=(12.22.0 13.22.0 14.20.0 16.11.0 17.7.0 18.1.0)
 case $(uname -m) in
     x86_64) artifact=$artifact-amd64 ;;
     aarch64) artifact=$artifact-arm64v8 ;;
-    *) say "there are no builds of other majors for $(uname -m)"; exit 2 ;;
+    *) say "there are no builds of other majors for $(uname -m)"; exit 77 ;;
 esac
 
 for version in "${versions[@]}"; do
     major=${version%%.*}
     [ -x "$root/$major/bin/postgres" ] && continue
     for program in mvn unzip xz; do
-        have "$program" || { say "upstreams of other majors need $program"; exit 2; }
+        have "$program" || { say "upstreams of other majors need $program"; exit 77; }
     done
     part=$(mktemp -d "${TMPDIR:-/tmp}/ods-upstream-XXXXXX")
     trap 'rm -rf "$part"' EXIT
     if ! mvn -q dependency:copy -Dartifact="$artifact:$version" -DoutputDirectory="$part" >"$part/log" 2>&1; then
         tail -n 3 "$part/log"
         say "Postgres $version can't be fetched by Maven"
-        exit 2
+        exit 77
     fi
     unzip -qo "$part"/*.jar '*.txz' -d "$part"
     mkdir -p "$root/$major.part"

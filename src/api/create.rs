@@ -35,7 +35,8 @@ CREATE FUNCTION ods.create_synced_table(
     key text[] DEFAULT NULL,
     transform text DEFAULT NULL,
     filter text DEFAULT NULL,
-    on_delete text DEFAULT 'delete'
+    on_delete text DEFAULT 'delete',
+    type_schema text DEFAULT NULL
 ) RETURNS regclass
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
@@ -53,6 +54,7 @@ fn create_synced_table(
     transform: Option<&str>,
     filter: Option<&str>,
     on_delete: &str,
+    type_schema: Option<&str>,
 ) -> std::result::Result<pg_sys::Oid, ErrorReport> {
     Ok(create(&Request {
         target,
@@ -66,6 +68,7 @@ fn create_synced_table(
         transform,
         filter,
         on_delete,
+        type_schema,
     })?)
 }
 
@@ -82,6 +85,8 @@ struct Request<'a> {
     transform: Option<&'a str>,
     filter: Option<&'a str>,
     on_delete: &'a str,
+    /// Where types of the source's own are made; else beside the table.
+    type_schema: Option<&'a str>,
 }
 
 fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
@@ -103,6 +108,7 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
         request.target,
         &plan,
         &types,
+        request.type_schema,
         request.transform,
         request.filter,
         on_delete(request)?,

@@ -6,6 +6,8 @@ use crate::apply::statements::{OnDelete, quote_ident};
 use crate::catalog::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::guard;
+use crate::pg::foreign::current_user;
+use crate::pg::owner::ActingAs;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -49,6 +51,7 @@ pub fn prepare(
     name: &str,
     plan: &[ColumnPlan],
     types: &[LocalType],
+    type_schema: Option<&str>,
     transform: Option<&str>,
     filter: Option<&str>,
     on_delete: OnDelete,
@@ -64,13 +67,24 @@ pub fn prepare(
             })?,
     };
     let qualified = format!("{}.{}", quote_ident(&schema), quote_ident(&table));
-    let local_types =
-        types.iter().map(|kind| kind.ensure(&schema)).collect::<Result<Vec<String>>>()?;
     let existing = Spi::get_one_with_args::<pg_sys::Oid>(
         "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid",
         &[qualified.as_str().into()],
     )
     .map_err(spi_error)?;
+    let type_schema = type_schema.unwrap_or(&schema);
+    let local_types = plan
+        .iter()
+        .zip(types)
+        .map(|(column, kind)| {
+            let adopted = match (existing, transform) {
+                (Some(relation), None) => type_of_column(relation, &column.target)?,
+                _ => None,
+            };
+            // A column that is here already tells the type; none is made beside it.
+            adopted.map_or_else(|| kind.ensure(type_schema), Ok)
+        })
+        .collect::<Result<Vec<String>>>()?;
     let transformed = check_user_sql(plan, &local_types, transform, filter)?;
     let key = key_of(plan);
     let (relation, has_rows) = match existing {
@@ -97,6 +111,17 @@ pub fn prepare(
     })
 }
 
+/// The type of a table's column as SQL; none if there is no such column.
+fn type_of_column(relation: pg_sys::Oid, name: &str) -> Result<Option<String>> {
+    let _acting = ActingAs::user(current_user());
+    Spi::get_one_with_args::<String>(
+        "SELECT (SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a \
+         WHERE a.attrelid = $1 AND a.attname = $2::pg_catalog.name AND a.attnum > 0 AND NOT a.attisdropped)",
+        &[relation.into(), name.into()],
+    )
+    .map_err(spi_error)
+}
+
 fn key_of(plan: &[ColumnPlan]) -> Vec<String> {
     let mut key: Vec<&ColumnPlan> =
         plan.iter().filter(|column| column.key_position.is_some()).collect();
@@ -115,6 +140,8 @@ fn check_user_sql(
     if transform.is_none() && filter.is_none() {
         return Ok(None);
     }
+    // As the worker will run it, which has nothing of anybody's on its search path.
+    let _acting = ActingAs::user(current_user());
     let columns = plan
         .iter()
         .zip(local_types)
@@ -201,7 +228,8 @@ fn make(
     oid_of(qualified)
 }
 
-fn is_collation(name: &str) -> bool {
+/// Whether there is a collation of that qualified and quoted name here.
+pub fn is_collation(name: &str) -> bool {
     Spi::get_one_with_args::<bool>(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace \
          WHERE pg_catalog.format('%I.%I', n.nspname, c.collname) = $1)",
@@ -260,6 +288,8 @@ fn adopt(
             format!("must be owner of table {qualified}"),
         ));
     }
+    // With its partitions: nobody changes or writes what is being judged.
+    Spi::run(&format!("LOCK TABLE {qualified} IN SHARE ROW EXCLUSIVE MODE")).map_err(spi_error)?;
     guard::check_adoptable(relation)?;
     let needed: Vec<&str> = match transformed {
         Some(columns) => columns.iter().map(|(name, _)| name.as_str()).collect(),

@@ -1,5 +1,8 @@
-//! Types of the source's own that a synced table needs: enums are made here with their labels, or
-//! found here with the same ones.
+//! Types of the source's own that a synced table needs: enums, domains and composites are made here,
+//! or found here with the same definition.
+//!
+//! A domain is made without its constraints: the source has checked every value, and a condition in
+//! its words could name what does not exist here.
 
 use crate::api::target::ColumnPlan;
 use crate::apply::statements::quote_ident;
@@ -8,111 +11,295 @@ use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::libpq::Connection;
 use crate::pg::wait::Deadline;
 use crate::settings;
+use pgrx::pg_sys;
 use pgrx::prelude::*;
+use serde::Deserialize;
+
+/// The first oid that initdb does not give to a built-in object.
+const FIRST_OF_USERS: u32 = 16_384;
+/// Deeper than any type that a person made.
+const DEEPEST: usize = 32;
 
 /// A type of the source as it will be here.
 #[derive(Clone, Debug)]
 pub enum LocalType {
     /// A type that this database has, by the same name.
     Known(String),
-    /// An enum that is to be in the table's schema.
-    Enum {
+    /// A type that is to be in a schema of ours.
+    Own {
         /// Its name, without schema.
         name: String,
-        /// Its labels in order.
-        labels: Vec<String>,
+        /// What it is.
+        definition: Definition,
         /// Whether the column is an array of it.
         is_array: bool,
     },
 }
 
-/// What each column's type is here.
-pub fn plan(connection: &mut Connection, columns: &[ColumnPlan]) -> Result<Vec<LocalType>> {
-    columns.iter().map(|column| plan_one(connection, column)).collect()
+/// What a type of a user is.
+#[derive(Clone, Debug)]
+pub enum Definition {
+    /// An enum of these labels, in order.
+    Enum(Vec<String>),
+    /// A domain over a type.
+    Domain(Box<Part>),
+    /// A composite of named parts.
+    Composite(Vec<(String, Part)>),
 }
 
-fn plan_one(connection: &mut Connection, column: &ColumnPlan) -> Result<LocalType> {
-    // The first oid that initdb does not give to a built-in object.
-    const FIRST_OF_USERS: u32 = 16_384;
-    let known = Spi::get_one_with_args::<String>(
-        "SELECT pg_catalog.to_regtype($1)::text",
-        &[column.source_type.as_str().into()],
-    )
-    .map_err(spi_error)?;
-    if known.is_some() && column.type_oid < FIRST_OF_USERS {
-        return Ok(LocalType::Known(column.source_type.clone()));
+/// What a domain or a composite is made of.
+#[derive(Clone, Debug)]
+pub struct Part {
+    kind: LocalType,
+    type_modifier: i32,
+    collation: Option<String>,
+}
+
+/// What each column's type is here.
+pub fn plan(connection: &mut Connection, columns: &[ColumnPlan]) -> Result<Vec<LocalType>> {
+    columns
+        .iter()
+        .map(|column| {
+            plan_type(connection, column.type_oid, &column.source_type, 0)?.ok_or_else(|| {
+                OdsError::new(
+                    ErrorKind::Unsupported,
+                    format!(
+                        "column {} is of type {}, which this database does not have",
+                        quote_ident(&column.source),
+                        column.source_type
+                    ),
+                )
+                .hint(format!(
+                    "Create type {} here, or leave the column out by `columns`.",
+                    column.source_type
+                ))
+            })
+        })
+        .collect()
+}
+
+/// A type of the source, by its catalog.
+#[derive(Deserialize)]
+struct Described {
+    name: String,
+    kind: String,
+    is_array: bool,
+    labels: Option<Vec<String>>,
+    base: Option<DescribedPart>,
+    attributes: Option<Vec<DescribedPart>>,
+}
+
+#[derive(Deserialize)]
+struct DescribedPart {
+    name: Option<String>,
+    type_oid: u32,
+    type_sql: String,
+    type_modifier: i32,
+    collation: Option<String>,
+}
+
+const DESCRIBE: &str = "
+SELECT pg_catalog.json_build_object('name', e.typname, 'kind', e.typtype, 'is_array', e.oid <> t.oid,
+    'labels', (SELECT pg_catalog.json_agg(l.enumlabel ORDER BY l.enumsortorder)
+               FROM pg_catalog.pg_enum l WHERE l.enumtypid = e.oid),
+    'base', CASE WHEN e.typtype = 'd' THEN pg_catalog.json_build_object(
+        'type_oid', e.typbasetype::bigint, 'type_modifier', e.typtypmod,
+        'type_sql', pg_catalog.format_type(e.typbasetype, e.typtypmod),
+        'collation', (SELECT pg_catalog.format('%I.%I', n.nspname, c.collname)
+                      FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
+                      JOIN pg_catalog.pg_type b ON b.oid = e.typbasetype
+                      WHERE c.oid = e.typcollation AND c.oid <> b.typcollation)) END,
+    'attributes', CASE WHEN e.typtype = 'c' THEN (
+        SELECT pg_catalog.json_agg(pg_catalog.json_build_object('name', a.attname,
+            'type_oid', a.atttypid::bigint, 'type_modifier', a.atttypmod,
+            'type_sql', pg_catalog.format_type(a.atttypid, a.atttypmod),
+            'collation', (SELECT pg_catalog.format('%I.%I', n.nspname, c.collname)
+                          FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
+                          JOIN pg_catalog.pg_type b ON b.oid = a.atttypid
+                          WHERE c.oid = a.attcollation AND c.oid <> b.typcollation)) ORDER BY a.attnum)
+        FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = e.typrelid AND a.attnum > 0 AND NOT a.attisdropped) END)
+FROM pg_catalog.pg_type t
+JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN t.typtype = 'b' AND t.typcategory = 'A' AND t.typelem <> 0
+                                          THEN t.typelem ELSE t.oid END
+WHERE t.oid = $1::pg_catalog.oid
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+                  AND d.objid = e.oid AND d.deptype = 'e')";
+
+/// None for a type that must be here and is not.
+fn plan_type(
+    connection: &mut Connection,
+    oid: u32,
+    sql: &str,
+    depth: usize,
+) -> Result<Option<LocalType>> {
+    // The name comes from the source: what Postgres can't read as one type never gets further.
+    let known =
+        Spi::get_one_with_args::<String>("SELECT pg_catalog.to_regtype($1)::text", &[sql.into()])
+            .map_err(spi_error)?
+            .map(|_| LocalType::Known(sql.to_owned()));
+    if oid < FIRST_OF_USERS || depth >= DEEPEST {
+        return Ok(known);
     }
     let rows = connection.query(
-        "SELECT e.typname, e.oid <> t.oid, l.enumlabel \
-         FROM pg_catalog.pg_type t \
-         JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN t.typelem <> 0 AND t.typlen = -1 THEN t.typelem ELSE t.oid END \
-         JOIN pg_catalog.pg_enum l ON l.enumtypid = e.oid \
-         WHERE t.oid = $1::pg_catalog.oid ORDER BY l.enumsortorder",
-        &[Some(&column.type_oid.to_string())],
+        DESCRIBE,
+        &[Some(&oid.to_string())],
         Deadline::after(settings::network_timeout()),
     )?;
-    if let Some(name) = rows.get(0, 0) {
-        return Ok(LocalType::Enum {
-            name: name.to_owned(),
-            labels: (0..rows.len()).filter_map(|row| rows.get(row, 2).map(str::to_owned)).collect(),
-            is_array: rows.get(0, 1) == Some("t"),
-        });
-    }
-    if known.is_some() {
-        return Ok(LocalType::Known(column.source_type.clone()));
-    }
-    Err(OdsError::new(
-        ErrorKind::Unsupported,
-        format!(
-            "column {} is of type {}, which this database does not have",
-            quote_ident(&column.source),
-            column.source_type
-        ),
-    )
-    .hint(format!(
-        "Create type {} here, or leave the column out by `columns`.",
-        column.source_type
-    )))
+    let Some(text) = rows.get(0, 0) else { return Ok(known) };
+    let described: Described = serde_json::from_str(text).map_err(|error| {
+        OdsError::new(ErrorKind::Protocol, "the source describes a type in an unknown way")
+            .detail(error.to_string())
+    })?;
+    let definition = match (described.kind.as_str(), described.base, described.attributes) {
+        ("e", _, _) => Definition::Enum(described.labels.unwrap_or_default()),
+        ("d", Some(base), _) => {
+            let Some(part) = plan_part(connection, &base, depth)? else { return Ok(None) };
+            Definition::Domain(Box::new(part))
+        }
+        ("c", _, attributes) => {
+            let mut parts = Vec::new();
+            for attribute in attributes.unwrap_or_default() {
+                let Some(part) = plan_part(connection, &attribute, depth)? else {
+                    return Ok(None);
+                };
+                parts.push((attribute.name.unwrap_or_default(), part));
+            }
+            Definition::Composite(parts)
+        }
+        _ => return Ok(known),
+    };
+    let (name, is_array) = (described.name, described.is_array);
+    Ok(Some(LocalType::Own { name, definition, is_array }))
+}
+
+fn plan_part(
+    connection: &mut Connection,
+    part: &DescribedPart,
+    depth: usize,
+) -> Result<Option<Part>> {
+    let kind = plan_type(connection, part.type_oid, &part.type_sql, depth + 1)?;
+    Ok(kind.map(|kind| Part {
+        kind,
+        type_modifier: part.type_modifier,
+        collation: part.collation.clone(),
+    }))
 }
 
 impl LocalType {
     /// The type as SQL, after making it in `schema` if it must be made.
     pub fn ensure(&self, schema: &str) -> Result<String> {
-        let Self::Enum { name, labels, is_array } = self else {
-            let Self::Known(name) = self else { return Ok(String::new()) };
-            return Ok(name.clone());
+        let (name, definition, is_array) = match self {
+            Self::Known(name) => return Ok(name.clone()),
+            Self::Own { name, definition, is_array } => (name, definition, *is_array),
         };
         let qualified = format!("{}.{}", quote_ident(schema), quote_ident(name));
-        let here = Spi::get_one_with_args::<Vec<String>>(
-            "SELECT (SELECT pg_catalog.array_agg(l.enumlabel::text ORDER BY l.enumsortorder) \
-                     FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid) \
-             FROM pg_catalog.pg_type t WHERE t.oid = pg_catalog.to_regtype($1)",
-            &[qualified.as_str().into()],
-        );
-        match here {
-            Ok(Some(found)) if found == *labels => {}
-            Ok(_) => {
+        let parts = definition.ensure_parts(schema)?;
+        match find(schema, name)? {
+            None => Spi::run(&definition.create_sql(&qualified, &parts)).map_err(spi_error)?,
+            Some(here) if definition.is_same(here, &parts)? => {}
+            Some(_) => {
                 return Err(OdsError::new(
                     ErrorKind::AlreadyExists,
                     format!(
                         "type {qualified} exists here with another definition than at the source"
                     ),
                 )
-                .hint(
-                    "Create the table in another schema, or leave the column out by `columns`.",
-                ));
+                .hint("Name another schema for the types: type_schema => '…'"));
             }
-            Err(pgrx::spi::Error::InvalidPosition) => {
-                let labels = labels
-                    .iter()
-                    .map(|label| format!("'{}'", label.replace('\'', "''")))
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                Spi::run(&format!("CREATE TYPE {qualified} AS ENUM ({labels})"))
-                    .map_err(spi_error)?;
-            }
-            Err(error) => return Err(spi_error(error)),
         }
-        Ok(if *is_array { format!("{qualified}[]") } else { qualified })
+        Ok(if is_array { format!("{qualified}[]") } else { qualified })
     }
+}
+
+impl Definition {
+    fn parts(&self) -> Vec<&Part> {
+        match self {
+            Self::Enum(_) => Vec::new(),
+            Self::Domain(base) => vec![&**base],
+            Self::Composite(parts) => parts.iter().map(|(_, part)| part).collect(),
+        }
+    }
+
+    /// The types of the parts as SQL, made where they must be.
+    fn ensure_parts(&self, schema: &str) -> Result<Vec<String>> {
+        self.parts().into_iter().map(|part| part.kind.ensure(schema)).collect()
+    }
+
+    fn create_sql(&self, name: &str, parts: &[String]) -> String {
+        match self {
+            Self::Enum(labels) => {
+                let labels: Vec<String> = labels.iter().map(pgrx::spi::quote_literal).collect();
+                format!("CREATE TYPE {name} AS ENUM ({})", labels.join(", "))
+            }
+            Self::Domain(base) => {
+                let base = base.collate_sql(parts.first().map_or("", String::as_str));
+                format!("CREATE DOMAIN {name} AS {base}")
+            }
+            Self::Composite(attributes) => {
+                let attributes: Vec<String> = attributes
+                    .iter()
+                    .zip(parts)
+                    .map(|((name, part), sql)| {
+                        format!("{} {}", quote_ident(name), part.collate_sql(sql))
+                    })
+                    .collect();
+                format!("CREATE TYPE {name} AS ({})", attributes.join(", "))
+            }
+        }
+    }
+
+    /// Whether the type `here` is this one, as far as its values go.
+    fn is_same(&self, here: pg_sys::Oid, parts: &[String]) -> Result<bool> {
+        let (names, parts_of_ours): (Vec<String>, Vec<&Part>) = match self {
+            Self::Enum(labels) => {
+                let found = Spi::get_one_with_args::<Vec<String>>(
+                    "SELECT pg_catalog.array_agg(l.enumlabel::text ORDER BY l.enumsortorder) \
+                     FROM pg_catalog.pg_enum l WHERE l.enumtypid = $1",
+                    &[here.into()],
+                )
+                .map_err(spi_error)?;
+                return Ok(found.unwrap_or_default() == *labels);
+            }
+            Self::Domain(base) => (vec![String::new()], vec![&**base]),
+            Self::Composite(parts) => parts.iter().map(|(name, part)| (name.clone(), part)).unzip(),
+        };
+        let modifiers: Vec<i32> = parts_of_ours.iter().map(|part| part.type_modifier).collect();
+        Spi::get_one_with_args::<bool>(
+            "SELECT coalesce(pg_catalog.array_agg(ROW(p.name COLLATE \"C\", p.type, p.modifier) ORDER BY p.place), '{}') = \
+                    (SELECT coalesce(pg_catalog.array_agg(ROW(w.name COLLATE \"C\", pg_catalog.to_regtype(w.type)::oid, w.modifier) \
+                                                          ORDER BY w.place), '{}') \
+                     FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), \
+                                     pg_catalog.unnest($4::int[])) WITH ORDINALITY AS w (name, type, modifier, place)) \
+             FROM (SELECT ''::text AS name, t.typbasetype::oid AS type, t.typtypmod AS modifier, 1::int8 AS place \
+                   FROM pg_catalog.pg_type t WHERE t.oid = $1 AND t.typtype = 'd' \
+                   UNION ALL \
+                   SELECT a.attname::text, a.atttypid::oid, a.atttypmod, \
+                          pg_catalog.row_number() OVER (ORDER BY a.attnum) \
+                   FROM pg_catalog.pg_type t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.typrelid \
+                   WHERE t.oid = $1 AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped) p",
+            &[here.into(), names.into(), parts.to_vec().into(), modifiers.into()],
+        )
+        .map(|same| same.unwrap_or(false))
+        .map_err(spi_error)
+    }
+}
+
+impl Part {
+    /// The type with its collation, where there is one of that name here.
+    fn collate_sql(&self, sql: &str) -> String {
+        match self.collation.as_deref().filter(|name| super::target::is_collation(name)) {
+            Some(collation) => format!("{sql} COLLATE {collation}"),
+            None => sql.to_owned(),
+        }
+    }
+}
+
+fn find(schema: &str, name: &str) -> Result<Option<pg_sys::Oid>> {
+    Spi::get_one_with_args::<pg_sys::Oid>(
+        "SELECT (SELECT t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+                 WHERE n.nspname = $1::pg_catalog.name AND t.typname = $2::pg_catalog.name)",
+        &[schema.into(), name.into()],
+    )
+    .map_err(spi_error)
 }

@@ -18,4 +18,5 @@ mod load_race;
 mod partitions;
 mod resume;
 mod torn;
+mod types;
 mod versions;

@@ -1,0 +1,86 @@
+//! Types of the source's own: made here, found here, or refused.
+
+use crate::support::client::Ask;
+use crate::support::pair::Sync;
+
+const TYPES: &str = "CREATE TYPE mood AS ENUM ('sad', 'it''s ok', 'happy');
+    CREATE DOMAIN price AS numeric(12, 2) NOT NULL CHECK (VALUE >= 0);
+    CREATE DOMAIN code AS varchar(5) COLLATE \"C\";
+    CREATE TYPE \"Address\" AS (street text, \"Zip\" code, moods mood[]);
+    CREATE DOMAIN home AS \"Address\";
+    CREATE DOMAIN prices AS price[];
+    CREATE TABLE person (id code PRIMARY KEY, mood mood, costs price, home home, other \"Address\"[], history prices);
+    INSERT INTO person VALUES ('a', 'happy', 1.5, ROW('x \"y\", (z)', '12345', ARRAY['sad', NULL]::mood[]),
+        ARRAY[ROW(NULL, '', NULL)::\"Address\", NULL], '[0:1]={1,2}'), ('b', NULL, 2, NULL, '{}', NULL)";
+
+const CHANGES: &str = "UPDATE person SET mood = 'it''s ok', home = ROW('moved', '1', '{}'), history = '{}' WHERE id = 'a';
+    INSERT INTO person VALUES ('c', 'sad', 0, ROW(NULL, NULL, NULL), NULL, '{{1,2},{3,4}}');
+    UPDATE person SET id = 'd' WHERE id = 'b'";
+
+#[test]
+fn enums_domains_and_composites_are_made_here() {
+    let sync = Sync::shared("types_made");
+    sync.source().run(TYPES);
+    sync.ods().run("CREATE SCHEMA copies");
+    sync.create_loaded("copies.person", "public.person");
+    sync.assert_same("copies.person", "public.person");
+    sync.source().run(CHANGES);
+    sync.assert_same("copies.person", "public.person");
+    let made = sync.ods().text(
+        "SELECT string_agg(typname, ' ' ORDER BY typname) FROM pg_type
+         WHERE typnamespace = 'copies'::regnamespace AND typtype IN ('d', 'e', 'c') AND typname <> 'person'",
+    );
+    assert_eq!(made.as_deref(), Some("Address code home mood price prices"));
+    // A second table finds them.
+    sync.source().run(
+        "CREATE TABLE also (id int PRIMARY KEY, home home, mood mood[]);
+        INSERT INTO also VALUES (1, ROW('s', 'z', NULL), '{happy}')",
+    );
+    sync.create_loaded("copies.also", "public.also");
+    sync.assert_same("copies.also", "public.also");
+}
+
+#[test]
+fn a_type_of_another_definition_is_refused() {
+    let sync = Sync::shared("types_differ");
+    sync.source().run(TYPES);
+    let mut ods = sync.ods();
+    let create =
+        "SELECT ods.create_synced_table('person', server => 'src', source => 'public.person',
+                      consumer => 'outside tests'";
+    for different in [
+        "CREATE TYPE mood AS ENUM ('happy', 'sad')",
+        "CREATE DOMAIN mood AS text",
+        "CREATE DOMAIN price AS numeric(12, 3)",
+        "CREATE TYPE \"Address\" AS (street text, \"Zip\" text, moods text[])",
+        "CREATE TYPE home AS (a int)",
+    ] {
+        ods.run(different);
+        let error = ods.execute(&format!("{create})"), &[]).expect_err("another definition");
+        let error = error.as_db_error().expect("an error of the server");
+        assert!(error.message().contains("another definition"), "{different}: {error:?}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("type_schema")), "{error:?}");
+        let name = different.split_whitespace().nth(2).expect("a name");
+        ods.run(&format!("DROP TYPE {name}"));
+    }
+    ods.run("CREATE DOMAIN mood AS text; CREATE SCHEMA elsewhere");
+    ods.run(&format!("{create}, type_schema => 'elsewhere')"));
+    sync.wait_loaded("person");
+    sync.assert_same("person", "public.person");
+}
+
+#[test]
+fn an_adopted_column_tells_its_type() {
+    let sync = Sync::shared("types_adopted");
+    sync.source().run(TYPES);
+    let mut ods = sync.ods();
+    ods.run("CREATE TABLE person (id text PRIMARY KEY, mood text, costs numeric, home text, other text, history text)");
+    sync.create_loaded("person", "public.person");
+    sync.source().run(CHANGES);
+    sync.settle();
+    assert_eq!(ods.text("SELECT mood FROM person WHERE id = 'a'").as_deref(), Some("it's ok"));
+    assert_eq!(
+        ods.number("SELECT count(*) FROM pg_type WHERE typname IN ('mood', 'Address', 'price')"),
+        0
+    );
+}
