@@ -254,7 +254,7 @@ impl Applier {
             let target = &table.target;
             let empty = || {
                 let _writing = Writing::allow(target.relation);
-                let _acting = ActingAs::owner(target.owner);
+                let _acting = ActingAs::owner_of(target.relation)?;
                 Spi::run(&sql).map_err(table::spi_error)
             };
             let emptied = match self.care {
@@ -279,6 +279,7 @@ impl Applier {
     fn open(&mut self) {
         if !self.is_open {
             xact::begin();
+            xact::check_constraints_at_once();
             self.is_open = true;
         }
     }
@@ -462,7 +463,6 @@ impl Table {
     fn is_same_definition(&self, other: &SyncedTable) -> bool {
         let mine = &self.synced;
         mine.relation == other.relation
-            && mine.owner == other.owner
             && mine.schema == other.schema
             && mine.name == other.name
             && mine.transform == other.transform

@@ -187,7 +187,7 @@ fn insert_raw(applier: &mut Applier, chunk: &Chunk, keep_reading: &mut dyn FnMut
     let Some(table) = applier.table(chunk.table) else { return Ok(()) };
     let target = &table.target;
     let _writing = Writing::allow(target.relation);
-    let _acting = ActingAs::owner(target.owner);
+    let _acting = ActingAs::owner_of(target.relation)?;
     let mut lines = RawLines { rest: &chunk.rows.lines, keep_reading };
     copy_from(target.relation, &target.shape.targets(), target.encoding_name(), &mut lines)?;
     Ok(())
@@ -328,7 +328,7 @@ pub fn local_keys(table: &Table, limit: i64) -> Result<Vec<Vec<String>>> {
     }
     let width = table.target.shape.key.len();
     // Casting a key may run code of its type's owner.
-    let _acting = ActingAs::owner(table.target.owner);
+    let _acting = ActingAs::owner_of(table.target.relation)?;
     Spi::connect(|client| {
         let rows = client.select(&sql, None, &args).map_err(spi_error)?;
         rows.map(|row| {

@@ -66,8 +66,6 @@ impl Kind {
 pub struct Target {
     /// The table.
     pub relation: pg_sys::Oid,
-    /// As whom it is written.
-    pub owner: pg_sys::Oid,
     /// What its statements depend on.
     pub shape: Shape,
     /// Whether a foreign key with an action points here, so that deletes must not be netted away.
@@ -158,7 +156,6 @@ impl Target {
         numbered.push(extra("ordinal", pg_sys::INT4OID));
         Ok(Self {
             relation: table.relation,
-            owner: table.owner,
             deletes_matter: foreign_key_acts(table.relation)?,
             encoding: encoding::name(encoding),
             shape,

@@ -62,7 +62,7 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     batch.sort();
     let rows = batch.len() as u64;
     let _writing = Writing::allow(target.relation);
-    let _acting = ActingAs::owner(target.owner);
+    let _acting = ActingAs::owner_of(target.relation)?;
     let spi = Connection::open()?;
     let mut work = sort_out(&spi, target, batch, mode)?;
     delete(&spi, target, &work)?;

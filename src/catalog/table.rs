@@ -91,8 +91,6 @@ pub struct SyncedTable {
     pub id: i32,
     /// The table here.
     pub relation: pg_sys::Oid,
-    /// The relation's owner, as whom rows are written.
-    pub owner: pg_sys::Oid,
     /// Schema here.
     pub schema: String,
     /// Name here.
@@ -167,7 +165,7 @@ pub fn of_stream(stream_id: i32) -> Result<Vec<SyncedTable>> {
     let mut tables = Spi::connect(|client| -> Result<Vec<SyncedTable>> {
         let rows = client
             .select(
-                "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, c.relowner, n.nspname::text AS schema, \
+                "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, n.nspname::text AS schema, \
                         c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
                         t.transform, t.transform_columns, t.filter, t.on_delete, s.state, s.sweep, s.sweep_key, s.load_started_at \
                  FROM ods.synced_table t \
@@ -195,7 +193,6 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
     Ok(SyncedTable {
         id: need(row, "table_id")?,
         relation: need(row, "relation")?,
-        owner: need(row, "relowner")?,
         schema: need(row, "schema")?,
         name: need(row, "name")?,
         source_schema: need(row, "source_schema")?,

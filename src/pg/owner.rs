@@ -12,10 +12,24 @@ pub struct ActingAs {
 }
 
 impl ActingAs {
-    /// Switches to `owner`, restricted: what runs may be a person's SQL. For workers, whose
-    /// search path holds nothing of anybody's.
-    pub fn owner(owner: pg_sys::Oid) -> Self {
-        Self::switch(owner, pg_sys::SECURITY_RESTRICTED_OPERATION as i32)
+    /// Switches to the owner of `relation`, restricted: what runs may be that person's SQL. For
+    /// workers, whose search path holds nothing of anybody's. The lock that writing takes is taken
+    /// first and kept, so that the owner stays who it is; an error if the relation is gone.
+    pub fn owner_of(relation: pg_sys::Oid) -> crate::error::Result<Self> {
+        // SAFETY: the relation is open while its owner is read; the lock ends with the transaction.
+        let owner = unsafe {
+            let opened = pg_sys::try_relation_open(relation, pg_sys::RowExclusiveLock as _);
+            if opened.is_null() {
+                return Err(crate::error::OdsError::new(
+                    crate::error::ErrorKind::NotFound,
+                    "the synced table is gone",
+                ));
+            }
+            let owner = (*(*opened).rd_rel).relowner;
+            pg_sys::relation_close(opened, pg_sys::NoLock as _);
+            owner
+        };
+        Ok(Self::switch(owner, pg_sys::SECURITY_RESTRICTED_OPERATION as i32))
     }
 
     /// Switches to `user` for statements of our own, which must not pick up objects of whoever
@@ -58,7 +72,7 @@ impl ActingAs {
 impl Drop for ActingAs {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: undoes exactly what `owner` did.
+            // SAFETY: undoes exactly what `switch` did.
             unsafe {
                 pg_sys::AtEOXact_GUC(false, self.nest_level);
                 pg_sys::SetUserIdAndSecContext(self.user, self.context);

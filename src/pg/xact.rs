@@ -58,6 +58,19 @@ pub fn begin() {
     }
 }
 
+/// Has deferrable constraints checked and their triggers fired at the end of each statement, until
+/// the transaction ends: at its end they would run as this process's own user.
+pub fn check_constraints_at_once() {
+    let mut all_immediate = pg_sys::ConstraintsSetStmt {
+        type_: pg_sys::NodeTag::T_ConstraintsSetStmt,
+        constraints: std::ptr::null_mut(),
+        deferred: false,
+    };
+    // SAFETY: called inside a transaction; the node is what SET CONSTRAINTS ALL IMMEDIATE parses to,
+    // and is only read during the call.
+    unsafe { pg_sys::AfterTriggerSetState(&raw mut all_immediate) }
+}
+
 /// Commits as `synchronous_commit` says. Deferred constraints can raise.
 pub fn commit() {
     // SAFETY: pairs with `begin`; the statistics go out as they would at the end of a statement.

@@ -269,3 +269,37 @@ fn an_idle_table_does_not_pin_upstream_wal() {
         crate::support::pair::PATIENCE,
     );
 }
+
+#[test]
+fn deferred_constraints_are_kept_by_the_owner() {
+    let sync = Sync::shared("deferred");
+    let mut source = sync.source();
+    source.run("CREATE TABLE customer (id int PRIMARY KEY, place int); INSERT INTO customer VALUES (1, 1), (2, 2)");
+    let mut ods = sync.ods();
+    sync.create_loaded("customer", "public.customer");
+    ods.run(
+        "CREATE ROLE deferred_owner; GRANT CREATE ON SCHEMA public TO deferred_owner;
+         ALTER TABLE customer OWNER TO deferred_owner;
+         ALTER TABLE customer ADD UNIQUE (place) DEFERRABLE INITIALLY DEFERRED;
+         CREATE TABLE note (customer int REFERENCES customer ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);
+         INSERT INTO note VALUES (1), (2);
+         CREATE TABLE seen (who text); GRANT INSERT ON seen TO deferred_owner;
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+           'BEGIN INSERT INTO public.seen VALUES (current_user); RETURN NULL; END';
+         CREATE CONSTRAINT TRIGGER see AFTER INSERT OR UPDATE ON customer DEFERRABLE INITIALLY DEFERRED
+           FOR EACH ROW EXECUTE FUNCTION see()",
+    );
+    source.run(
+        "BEGIN; UPDATE customer SET place = 3 WHERE id = 1; UPDATE customer SET place = 1 WHERE id = 2;
+         UPDATE customer SET place = 2 WHERE id = 1; INSERT INTO customer VALUES (3, 3); COMMIT;
+         DELETE FROM customer WHERE id = 2",
+    );
+    sync.assert_same("customer", "public.customer");
+    assert_eq!(sync.state("customer"), "live");
+    assert_eq!(
+        ods.text("SELECT string_agg(DISTINCT who, ' ') FROM seen").as_deref(),
+        Some("deferred_owner")
+    );
+    assert_eq!(ods.number("SELECT count(*) FROM note"), 1, "the cascade went along");
+    ods.run("DROP FUNCTION see() CASCADE; REASSIGN OWNED BY deferred_owner TO CURRENT_USER; DROP OWNED BY deferred_owner; DROP ROLE deferred_owner");
+}

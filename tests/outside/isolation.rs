@@ -2,6 +2,8 @@
 
 use crate::support::client::Ask;
 use crate::support::pair::{PATIENCE, Sync};
+use std::sync::Barrier;
+use std::thread;
 
 #[test]
 fn a_refused_delete_halts_its_table_alone() {
@@ -109,4 +111,44 @@ fn a_lost_slot_is_a_gap_and_nothing_streams_on() {
     sync.ods().run("SELECT ods.resume('t')");
     sync.wait_loaded("t");
     sync.assert_same("t", "public.t");
+}
+
+#[test]
+fn tables_created_at_once_share_one_stream() {
+    let sync = Sync::shared("created_at_once");
+    let mut source = sync.source();
+    for number in 0..4 {
+        source.run(&format!(
+            "CREATE TABLE t{number} (id int PRIMARY KEY); INSERT INTO t{number} VALUES ({number})"
+        ));
+    }
+    let together = Barrier::new(5);
+    let created = thread::scope(|scope| {
+        let sessions: Vec<_> = (0..5)
+            .map(|session| {
+                let (sync, together) = (&sync, &together);
+                scope.spawn(move || {
+                    let mut ods = sync.ods();
+                    let table = session % 4;
+                    together.wait();
+                    ods.execute(
+                        &format!(
+                            "SELECT ods.create_synced_table('t{table}', server => 'src',
+                                 source => 'public.t{table}', consumer => 'outside tests')"
+                        ),
+                        &[],
+                    )
+                    .is_ok()
+                })
+            })
+            .collect();
+        sessions.into_iter().map(|session| session.join().expect("no panic")).collect::<Vec<_>>()
+    });
+    assert_eq!(created.iter().filter(|ok| **ok).count(), 4, "one of two that want the same table");
+    for number in 0..4 {
+        sync.wait_loaded(&format!("t{number}"));
+        sync.assert_same(&format!("t{number}"), &format!("public.t{number}"));
+    }
+    assert_eq!(sync.ods().number("SELECT count(*) FROM ods.stream"), 1);
+    assert_eq!(sync.slots(), 1);
 }
