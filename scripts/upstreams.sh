@@ -23,7 +23,7 @@ for version in "${versions[@]}"; do
     done
     part=$(mktemp -d "${TMPDIR:-/tmp}/ods-upstream-XXXXXX")
     trap 'rm -rf "$part"' EXIT
-    if ! mvn -q dependency:copy -Dartifact="$artifact:$version" -DoutputDirectory="$part" >"$part/log" 2>&1; then
+    if ! timeout 180 mvn -q dependency:copy -Dartifact="$artifact:$version" -DoutputDirectory="$part" >"$part/log" 2>&1; then
         tail -n 3 "$part/log"
         say "Postgres $version can't be fetched by Maven"
         exit 77
