@@ -3,6 +3,8 @@
 use crate::support::client::Ask;
 use crate::support::cluster::ClusterOptions;
 use crate::support::pair::{PATIENCE, Pair, Sync};
+use postgres::Client;
+use std::thread;
 
 /// The reason of a table as `ods.sync_status` gives it.
 fn reason_like(target: &str, pattern: &str) -> String {
@@ -315,50 +317,73 @@ fn progress_is_told_before_and_after_a_restart() {
     sync.assert_same("t", "public.t");
 }
 
-const UNDER_WAY: &str = "SELECT sum(rows_done) > 0 FROM ods.source_member";
-
-/// A table of many small chunks, `kept` and `other` as views of what filters let through.
-fn in_small_chunks(name: &str) -> Sync {
-    let source = ClusterOptions::source(&format!("{name}-source"));
-    let ods = ClusterOptions::ods(&format!("{name}-ods")).setting("ods.chunk_rows", "500");
-    let sync = Sync::on(&Pair::start_with(source, ods), name);
-    sync.source().run(
-        "CREATE TABLE t (id int PRIMARY KEY, n int);
-         INSERT INTO t SELECT i, i % 2 FROM generate_series(1, 100000) AS i;
-         CREATE VIEW kept AS SELECT * FROM t WHERE n = 1;
-         CREATE VIEW other AS SELECT * FROM t WHERE n = 0",
-    );
-    sync
-}
-
-#[test]
-fn a_definition_altered_during_the_load_restarts_it() {
-    let sync = in_small_chunks("altered");
-    sync.create_with("t", "public.t", ", filter => 'n = 1'");
-    let mut ods = sync.ods();
-    ods.wait_until("the load is under way", UNDER_WAY, PATIENCE);
-    ods.run("SELECT ods.alter_synced_table('t', filter => 'n = 0')");
-    assert_eq!(sync.state("t"), "loading", "the load was over before it was altered");
-    sync.wait_loaded("t");
-    sync.assert_same("t", "public.other");
-}
-
-#[test]
-fn a_table_rewritten_before_a_chunk_gets_its_lock_is_read_whole() {
-    let sync = in_small_chunks("rewritten");
-    sync.source().run("DROP VIEW kept, other; CREATE VIEW kept AS SELECT id, n FROM t");
-    sync.create("t", "public.t");
-    sync.ods().wait_until("the load is under way", UNDER_WAY, PATIENCE);
-    let mut person = sync.source();
-    person.run("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
+/// Has `public.t` synced and its load stopped where it comes to read `member`, by a lock that the
+/// connection returned holds until its transaction ends.
+fn stopped_at(sync: &Sync, member: &str, further: &str) -> Client {
+    let lock = |mode: &str| format!("BEGIN; LOCK TABLE ONLY {member} IN {mode} MODE");
+    let mut writer = sync.source();
+    writer.run(&lock("ROW EXCLUSIVE"));
+    sync.create_with("t", "public.t", further);
+    let waits = reason_like("t", "%older transactions%");
+    sync.ods().wait_until("the load waits for the writer", &waits, PATIENCE);
+    // The lock is waited for behind the writer, and the load goes on when the writer has ended: so
+    // it finds the table locked however fast it is.
+    let mut holder = sync.source();
+    let pid = holder.number("SELECT pg_backend_pid()");
+    let exclusive = lock("ACCESS EXCLUSIVE");
+    let queued = thread::spawn(move || {
+        holder.run(&exclusive);
+        holder
+    });
+    let is_queued =
+        format!("SELECT EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)");
+    sync.source_admin().wait_until("the lock is waited for", &is_queued, PATIENCE);
+    writer.run("COMMIT");
+    let holder = queued.join().expect("the lock is granted");
     sync.source_admin().wait_until(
         "a chunk waits for the lock",
         "SELECT EXISTS (SELECT FROM pg_stat_activity
          WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%COPY%')",
         PATIENCE,
     );
+    holder
+}
+
+#[test]
+fn a_definition_altered_during_the_load_restarts_it() {
+    let sync = Sync::shared("altered");
+    sync.source().run(
+        "CREATE TABLE t (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+         CREATE TABLE low PARTITION OF t FOR VALUES FROM (1) TO (501);
+         CREATE TABLE high PARTITION OF t FOR VALUES FROM (501) TO (1001);
+         INSERT INTO t SELECT i, i % 2 FROM generate_series(1, 1000) AS i;
+         CREATE VIEW other AS SELECT * FROM t WHERE n = 0",
+    );
+    let mut holder = stopped_at(&sync, "high", ", filter => 'n = 1'");
+    let mut ods = sync.ods();
+    ods.wait_until(
+        "the load is under way",
+        "SELECT sum(rows_done) = 500 FROM ods.source_member",
+        PATIENCE,
+    );
+    ods.run("SELECT ods.alter_synced_table('t', filter => 'n = 0')");
+    assert_eq!(sync.state("t"), "loading");
+    holder.run("COMMIT");
+    sync.wait_loaded("t");
+    sync.assert_same("t", "public.other");
+}
+
+#[test]
+fn a_table_rewritten_before_a_chunk_gets_its_lock_is_read_whole() {
+    let sync = Sync::shared("rewritten");
+    sync.source().run(
+        "CREATE TABLE t (id int PRIMARY KEY, n int);
+         INSERT INTO t SELECT i, i % 2 FROM generate_series(1, 1000) AS i;
+         CREATE VIEW kept AS SELECT id, n FROM t",
+    );
+    let mut holder = stopped_at(&sync, "t", "");
     // A volatile default has every row written anew, which no change tells.
-    person.run("ALTER TABLE t ADD COLUMN extra float8 DEFAULT random(); COMMIT");
+    holder.run("ALTER TABLE t ADD COLUMN extra float8 DEFAULT random(); COMMIT");
     sync.wait_loaded("t");
     sync.assert_same("t", "public.kept");
 }
