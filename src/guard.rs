@@ -33,6 +33,12 @@ pub fn is_synced(relation: Oid) -> bool {
     synced::root_of(relation).is_some()
 }
 
+/// Whether `relation` is the synced table of that id in the catalog. For certain only under a lock
+/// that whoever ends the synchronisation waits for.
+pub fn is_synced_as(relation: Oid, id: i32) -> bool {
+    synced::id_of(relation) == Some(id)
+}
+
 thread_local! {
     /// The synced tables this process may write at the moment, one entry a [`Writing`].
     static WRITING: RefCell<Vec<Oid>> = const { RefCell::new(Vec::new()) };

@@ -51,6 +51,12 @@ fn drop_table(relation: PgRelation, keep_data: bool) -> Result<()> {
         pgrx::spi::quote_identifier(relation.namespace()),
         pgrx::spi::quote_identifier(relation.name())
     );
+    // In the order in which the loader locks them. Under the table's lock no change is being
+    // written, and none will be: the applier asks again whether the table is synced.
+    owner::as_extension_owner(|| {
+        execute("SELECT FROM ods.table_state WHERE table_id = $1 FOR UPDATE", &[id.into()])
+    })?;
+    execute(&format!("LOCK TABLE ONLY {qualified} IN SHARE ROW EXCLUSIVE MODE"), &[])?;
     owner::as_extension_owner(|| release(id))?;
     drop(relation);
     if !keep_data {

@@ -1,6 +1,7 @@
 //! Gathers changes of all tables of a stream and writes them, in one local transaction with the
 //! stream's position.
 
+use crate::apply::pass::Pass;
 use crate::apply::route::Routes;
 use crate::apply::target::Target;
 use crate::apply::write::{self, Mode};
@@ -10,9 +11,8 @@ use crate::catalog::{incident, stream};
 use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
-use crate::guard::Writing;
 use crate::load::memory::{Ledger, Memory};
-use crate::pg::{owner::ActingAs, subxact, xact};
+use crate::pg::{subxact, xact};
 use crate::settings;
 use pgrx::Spi;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -253,8 +253,7 @@ impl Applier {
             let Some(table) = self.tables.get_mut(&id) else { continue };
             let target = &table.target;
             let empty = || {
-                let _writing = Writing::allow(target.relation);
-                let _acting = ActingAs::owner_of(target.relation)?;
+                let Some(_pass) = Pass::take(target)? else { return Ok(()) };
                 Spi::run(&sql).map_err(table::spi_error)
             };
             let emptied = match self.care {
@@ -369,8 +368,8 @@ impl Applier {
     pub fn store_counts(&mut self) -> Result<()> {
         self.open();
         for (id, table) in &mut self.tables {
-            if table.rows_applied > 0 {
-                table::add_rows_applied(*id, std::mem::take(&mut table.rows_applied))?;
+            if table.rows_applied > 0 && table::add_rows_applied(*id, table.rows_applied)? {
+                table.rows_applied = 0;
             }
         }
         Ok(())

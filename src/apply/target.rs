@@ -66,6 +66,8 @@ impl Kind {
 pub struct Target {
     /// The table.
     pub relation: pg_sys::Oid,
+    /// Its id in the catalog.
+    pub table_id: i32,
     /// What its statements depend on.
     pub shape: Shape,
     /// Whether a foreign key with an action points here, so that deletes must not be netted away.
@@ -156,6 +158,7 @@ impl Target {
         numbered.push(extra("ordinal", pg_sys::INT4OID));
         Ok(Self {
             relation: table.relation,
+            table_id: table.id,
             deletes_matter: foreign_key_acts(table.relation)?,
             encoding: encoding::name(encoding),
             shape,

@@ -4,13 +4,12 @@
 //! of a unique index is free before another row takes it, as far as net change allows.
 
 use crate::apply::bulk::{self, BulkRow};
+use crate::apply::pass::Pass;
 use crate::apply::statements::{OnDelete, Touch};
 use crate::apply::target::{Kind, Target};
 use crate::batch::cells::{Cells, Value};
 use crate::batch::{Image, NetRow, Origin, TableBatch};
 use crate::error::{ErrorKind, OdsError, Result};
-use crate::guard::Writing;
-use crate::pg::owner::ActingAs;
 use crate::pg::row_store::RowStore;
 use crate::pg::spi::Connection;
 use std::collections::HashMap;
@@ -61,8 +60,7 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     }
     batch.sort();
     let rows = batch.len() as u64;
-    let _writing = Writing::allow(target.relation);
-    let _acting = ActingAs::owner_of(target.relation)?;
+    let Some(_pass) = Pass::take(target)? else { return Ok(Written::default()) };
     let spi = Connection::open()?;
     let mut work = sort_out(&spi, target, batch, mode)?;
     delete(&spi, target, &work)?;

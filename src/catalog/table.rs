@@ -363,13 +363,20 @@ fn held(sql: &str, args: &[DatumWithOid<'_>]) -> Result<bool> {
     })
 }
 
-/// Adds to the count of rows applied to a table.
-pub fn add_rows_applied(table_id: i32, rows: i64) -> Result<()> {
-    execute(
-        "UPDATE ods.table_state SET rows_applied = rows_applied + $2 WHERE table_id = $1",
-        &[table_id.into(), rows.into()],
+/// Adds to the count of rows applied to a table; false if somebody is about to change its state.
+/// Waits for nobody: who waits for the table may hold this row.
+pub fn add_rows_applied(table_id: i32, rows: i64) -> Result<bool> {
+    let is_held = held(
+        "SELECT FROM ods.table_state WHERE table_id = $1 FOR NO KEY UPDATE SKIP LOCKED",
+        &[table_id.into()],
     )?;
-    Ok(())
+    if is_held {
+        execute(
+            "UPDATE ods.table_state SET rows_applied = rows_applied + $2 WHERE table_id = $1",
+            &[table_id.into(), rows.into()],
+        )?;
+    }
+    Ok(is_held)
 }
 
 /// Notes how far a member's load has come.

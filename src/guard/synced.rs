@@ -3,7 +3,7 @@
 use crate::pg::{extension, relcache, scan};
 use pgrx::pg_sys::Oid;
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 thread_local! {
     /// The oid of `ods.synced_table` that [`RELATIONS`] was read from.
@@ -17,7 +17,8 @@ thread_local! {
 
 #[derive(Default)]
 struct Relations {
-    synced: HashSet<Oid>,
+    /// With their ids in the catalog.
+    synced: HashMap<Oid, i32>,
     /// Whether one of them is partitioned; only then are the ancestors of a partition looked up.
     partitioned: bool,
 }
@@ -47,7 +48,7 @@ pub fn changed() {
 pub(super) fn root_of(relation: Oid) -> Option<Oid> {
     read_if_old();
     let (is_synced, look_above) = RELATIONS
-        .with_borrow(|relations| (relations.synced.contains(&relation), relations.partitioned));
+        .with_borrow(|relations| (relations.synced.contains_key(&relation), relations.partitioned));
     if is_synced {
         return Some(relation);
     }
@@ -56,8 +57,14 @@ pub(super) fn root_of(relation: Oid) -> Option<Oid> {
     }
     let ancestors = relcache::ancestors(relation);
     RELATIONS.with_borrow(|relations| {
-        ancestors.into_iter().find(|ancestor| relations.synced.contains(ancestor))
+        ancestors.into_iter().find(|ancestor| relations.synced.contains_key(ancestor))
     })
+}
+
+/// The id in the catalog of the synced table `relation`.
+pub(super) fn id_of(relation: Oid) -> Option<i32> {
+    read_if_old();
+    RELATIONS.with_borrow(|relations| relations.synced.get(&relation).copied())
 }
 
 /// Whether this database has any synced table.
@@ -78,12 +85,16 @@ fn read_if_old() {
         let generation = GENERATION.get();
         let catalog = extension::table(c"synced_table");
         CATALOG.set(catalog.unwrap_or(Oid::INVALID));
-        let synced: HashSet<Oid> = catalog
-            .map(|catalog| scan::rows(catalog, [c"relation"], |[relation]| relation.oid()))
+        let synced: HashMap<Oid, i32> = catalog
+            .map(|catalog| {
+                scan::rows(catalog, [c"relation", c"table_id"], |[relation, id]| {
+                    Some((relation.oid()?, id.integer()?))
+                })
+            })
             .unwrap_or_default()
             .into_iter()
             .collect();
-        let partitioned = synced.iter().any(|relation| relcache::kind(*relation) == Some('p'));
+        let partitioned = synced.keys().any(|relation| relcache::kind(*relation) == Some('p'));
         RELATIONS.replace(Relations { synced, partitioned });
         if catalog.is_none() {
             // Nothing would tell of the extension's arrival: look again next time.

@@ -185,3 +185,30 @@ fn workers_stop_within_a_second() {
     sync.source().run("INSERT INTO t VALUES (4, 'after')");
     sync.assert_same("t", "public.t");
 }
+
+#[test]
+fn changes_that_waited_do_not_reach_a_table_that_was_let_go() {
+    let sync = Sync::shared("let_go");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE first (id int PRIMARY KEY, v text); INSERT INTO first VALUES (1, 'old');
+         CREATE TABLE second (id int PRIMARY KEY, v text); INSERT INTO second VALUES (1, 'old')",
+    );
+    sync.create_loaded("first", "public.first");
+    sync.create_loaded("second", "public.second");
+    let pid = sync.stream_worker();
+    let mut holder = sync.ods();
+    holder.run("BEGIN; LOCK TABLE first IN SHARE MODE");
+    source.run("BEGIN; UPDATE first SET v = 'theirs'; UPDATE second SET v = 'theirs'; COMMIT");
+    let mut ods = sync.ods();
+    ods.wait_until(
+        "the worker waits for the lock",
+        &format!("SELECT EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)"),
+        PATIENCE,
+    );
+    ods.run("SELECT ods.drop_synced_table('second')");
+    ods.run("UPDATE second SET v = 'mine'");
+    holder.run("COMMIT");
+    sync.assert_same("first", "public.first");
+    assert_eq!(ods.text("SELECT v FROM second").as_deref(), Some("mine"));
+}
