@@ -113,6 +113,18 @@ CREATE TABLE ods.table_state (
 );
 SELECT pg_catalog.pg_extension_config_dump('ods.table_state', '');
 
+-- Secondary indexes of an adopted table that was empty, set aside so that its first load need not
+-- keep them. They are built, without blocking anybody, once the table follows its stream.
+-- `definition` is what comes behind CREATE INDEX name ON table.
+CREATE TABLE ods.deferred_index (
+    table_id integer NOT NULL,
+    index_name text NOT NULL,
+    definition text NOT NULL,
+    comment text,
+    CONSTRAINT deferred_index_pkey PRIMARY KEY (table_id, index_name)
+);
+SELECT pg_catalog.pg_extension_config_dump('ods.deferred_index', '');
+
 -- Keys whose row must be read again from the source, because a change left out a value that is
 -- not here either.
 CREATE TABLE ods.reread (

@@ -5,6 +5,7 @@ use crate::api::names;
 use crate::api::target::{self, ColumnPlan};
 use crate::api::types;
 use crate::apply::statements::OnDelete;
+use crate::catalog::deferred_index;
 use crate::catalog::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
@@ -118,6 +119,7 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
         let stream = stream_for(&access)?;
         let id = register(request, &found, &plan, &table, stream)?;
         register_members(id, &found)?;
+        table.deferred.iter().try_for_each(|index| deferred_index::add(id, index))?;
         execute(
             "INSERT INTO ods.table_state (table_id, state, reason, sweep, load_started_at) \
              VALUES ($1, 'loading', 'waiting for the stream worker', $2, pg_catalog.clock_timestamp())",

@@ -3,6 +3,7 @@
 use crate::api::names;
 use crate::api::types::LocalType;
 use crate::apply::statements::{OnDelete, quote_ident};
+use crate::catalog::deferred_index::DeferredIndex;
 use crate::catalog::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::guard;
@@ -44,6 +45,8 @@ pub struct Prepared {
     pub local_types: Vec<String>,
     /// The columns that a transform yields.
     pub transform_columns: Option<Vec<String>>,
+    /// Indexes that were set aside, to be built after the load.
+    pub deferred: Vec<DeferredIndex>,
 }
 
 /// Makes or adopts the table named `name`.
@@ -95,9 +98,14 @@ pub fn prepare(
             (make(&qualified, plan, &local_types, transformed.as_deref(), &key, on_delete)?, false)
         }
     };
+    let deferred = match existing {
+        Some(_) if !has_rows => set_aside_indexes(relation, &schema)?,
+        _ => Vec::new(),
+    };
     Ok(Prepared {
         relation,
         has_rows,
+        deferred,
         targets: plan
             .iter()
             .map(|column| {
@@ -337,6 +345,53 @@ fn adopt(
         .unwrap_or(true);
     Ok((relation, has_rows))
 }
+
+/// Drops the indexes of an empty table that its load would only keep for nothing, and says so.
+///
+/// Those stay that mean more than speed, being unique, a constraint's or the replica identity, and
+/// those with properties that `CREATE INDEX` can't give back.
+fn set_aside_indexes(relation: pg_sys::Oid, schema: &str) -> Result<Vec<DeferredIndex>> {
+    // Without anybody's schema on the search path, definitions name everything with its own.
+    let acting = ActingAs::user(current_user());
+    let found = Spi::connect(|client| -> Result<Vec<DeferredIndex>> {
+        let rows = client.select(SECONDARY_INDEXES, None, &[relation.into()]).map_err(spi_error)?;
+        rows.map(|row| match (row.get::<String>(1), row.get::<String>(2)) {
+            (Ok(Some(name)), Ok(Some(definition))) => {
+                Ok(DeferredIndex { name, definition, comment: row.get(3).ok().flatten() })
+            }
+            _ => Err(OdsError::new(ErrorKind::Bug, "an index has no name or definition")),
+        })
+        .collect()
+    })?;
+    drop(acting);
+    for index in &found {
+        let name = format!("{}.{}", quote_ident(schema), quote_ident(&index.name));
+        execute(&format!("DROP INDEX {name}"), &[])?;
+        pgrx::notice!("index {name} is set aside, and built when the table is loaded");
+    }
+    Ok(found)
+}
+
+/// What `pg_get_indexdef` says behind the name of the table, which may change before the index is
+/// built.
+const SECONDARY_INDEXES: &str = "\
+    SELECT x.relname::text, \
+           pg_catalog.substr(d.text, pg_catalog.length(pg_catalog.format('CREATE INDEX %s ON %s.%s', \
+               pg_catalog.quote_ident(x.relname), pg_catalog.quote_ident(n.nspname), pg_catalog.quote_ident(c.relname))) + 1), \
+           pg_catalog.obj_description(x.oid, 'pg_class') \
+      FROM pg_catalog.pg_index i \
+      JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
+      JOIN pg_catalog.pg_class c ON c.oid = i.indrelid AND c.relkind = 'r' \
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+      CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_indexdef(i.indexrelid) AS text) d \
+     WHERE i.indrelid = $1 AND NOT i.indisunique AND NOT i.indisexclusion AND NOT i.indisreplident AND NOT i.indisclustered \
+       AND i.indisvalid AND i.indisready AND x.reltablespace = 0 \
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indexrelid AND a.attstattarget >= 0) \
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend p WHERE p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+             AND p.objid = i.indexrelid AND p.deptype IN ('i', 'e', 'x')) \
+       AND pg_catalog.starts_with(d.text, pg_catalog.format('CREATE INDEX %s ON %s.%s ', \
+               pg_catalog.quote_ident(x.relname), pg_catalog.quote_ident(n.nspname), pg_catalog.quote_ident(c.relname))) \
+     ORDER BY x.relname";
 
 /// Plans a filter over columns of these names and types, to learn whether it is a condition.
 pub fn check_filter(columns: &[(String, String)], filter: &str) -> Result<()> {

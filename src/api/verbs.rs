@@ -1,6 +1,7 @@
 //! Pause, resume and drop: the catalog is written here, the workers act at commit.
 
 use crate::api::lookup;
+use crate::catalog::deferred_index::{self, DeferredIndex};
 use crate::catalog::table::{TableState, execute, read_anew, set_state};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::owner;
@@ -57,9 +58,15 @@ fn drop_table(relation: PgRelation, keep_data: bool) -> Result<()> {
         execute("SELECT FROM ods.table_state WHERE table_id = $1 FOR UPDATE", &[id.into()])
     })?;
     execute(&format!("LOCK TABLE ONLY {qualified} IN SHARE ROW EXCLUSIVE MODE"), &[])?;
+    let deferred = owner::as_extension_owner(|| deferred_index::of_table(id))?;
     owner::as_extension_owner(|| release(id))?;
     drop(relation);
-    if !keep_data {
+    if keep_data {
+        for DeferredIndex { name, definition, .. } in deferred {
+            let name = pgrx::spi::quote_identifier(&name);
+            execute(&format!("CREATE INDEX {name} ON {qualified}{definition}"), &[])?;
+        }
+    } else {
         execute(&format!("DROP TABLE {qualified}"), &[])?;
     }
     board::wake_at_commit();

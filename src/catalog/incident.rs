@@ -13,6 +13,8 @@ pub enum IncidentKind {
     Gap,
     /// The publication lacks a table and could not be altered.
     Publication,
+    /// An index that was set aside for a load could not be built.
+    Index,
 }
 
 impl IncidentKind {
@@ -21,6 +23,7 @@ impl IncidentKind {
             Self::ApplyFailed => "apply failed",
             Self::Gap => "gap",
             Self::Publication => "publication",
+            Self::Index => "index",
         }
     }
 }

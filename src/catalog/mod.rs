@@ -1,5 +1,6 @@
 //! Typed rows of the catalog tables.
 
+pub mod deferred_index;
 pub mod incident;
 pub mod stream;
 pub mod table;

@@ -106,6 +106,7 @@ pub struct Loader {
     said: HashMap<i32, Option<String>>,
     /// When the last range of each table came, or its first was asked for.
     paced: HashMap<i32, Instant>,
+    has_ended_a_load: bool,
 }
 
 #[derive(Clone, Default)]
@@ -135,6 +136,7 @@ impl Loader {
             phases: HashMap::new(),
             said: HashMap::new(),
             paced: HashMap::new(),
+            has_ended_a_load: false,
         }
     }
 
@@ -146,6 +148,11 @@ impl Loader {
     /// When to look again although nothing arrives.
     pub fn wake_at(&self) -> Option<Instant> {
         self.writers.values().map(|writers| writers.again).min()
+    }
+
+    /// Whether a load has ended since this was last asked.
+    pub fn take_ended(&mut self) -> bool {
+        std::mem::take(&mut self.has_ended_a_load)
     }
 
     /// The mark that the stream must pass for the next chunk.
@@ -427,6 +434,7 @@ impl Loader {
             if !xact::in_transaction(|| table::end_load(id, load))? {
                 return Ok(None);
             }
+            self.has_ended_a_load = true;
             table.synced.state = TableState::Live;
         }
         table.memory = None;

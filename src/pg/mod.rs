@@ -26,6 +26,7 @@ pub mod scan;
 pub mod shmem;
 pub mod spi;
 pub mod subxact;
+pub mod top_level;
 pub mod utility;
 pub mod wait;
 pub mod xact;

@@ -3,7 +3,7 @@
 use super::board::{self, Board, DatabaseState, StreamState};
 use super::schedule::{self, Order};
 use super::warnings::Warnings;
-use super::{LAUNCHER, MAINTENANCE, STREAM};
+use super::{JOBS, LAUNCHER, MAINTENANCE, STREAM};
 use crate::error::{ErrorKind, OdsError};
 use crate::pg::bgworker::{self, NoFreeSlot, Worker};
 use crate::pg::shmem::Region;
@@ -111,6 +111,12 @@ impl Launcher {
                         self.no_slot_for_maintenance(index);
                     }
                 }
+                Order::StartJobs { index, database } => {
+                    let name = format!("{JOBS} {}", database.to_u32());
+                    if start(JOBS, &name, "ods_jobs_main", index).is_err() {
+                        self.no_slot_for_jobs(index);
+                    }
+                }
                 Order::StartStream { index, database, stream_id } => {
                     let name = format!("{STREAM} {}/{stream_id}", database.to_u32());
                     if start(STREAM, &name, "ods_stream_main", index).is_err() {
@@ -127,6 +133,16 @@ impl Launcher {
             if let Some(entry) = header.databases.get_mut(index) {
                 entry.process.ended(now);
                 entry.say(DatabaseState::Waiting, &no_slot());
+            }
+        });
+        self.warn_no_slot();
+    }
+
+    fn no_slot_for_jobs(&mut self, index: usize) {
+        let now = clock::now();
+        self.board.write(|header, _| {
+            if let Some(entry) = header.databases.get_mut(index) {
+                entry.jobs.ended(now);
             }
         });
         self.warn_no_slot();

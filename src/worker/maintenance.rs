@@ -3,7 +3,9 @@
 use super::board::{self, DatabaseState, MaintenanceEntry};
 use super::warnings::Warnings;
 use super::{CATALOG_VERSION, MAINTENANCE};
+use crate::catalog::deferred_index;
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::fence::{self, Fence};
 use crate::pg::{bgworker, latch, xact};
 use crate::settings;
 use pgrx::prelude::*;
@@ -20,8 +22,13 @@ enum Catalog {
     Absent,
     /// It was written by another version of the extension.
     UnknownVersion(i32),
-    /// These streams have at least one synced table.
-    Streams(Vec<i32>),
+    /// It wants these.
+    Wanted {
+        /// Streams that have at least one synced table.
+        streams: Vec<i32>,
+        /// Whether any job waits to be done.
+        jobs: bool,
+    },
 }
 
 /// Main function of a maintenance worker; the argument is the index of its database on the board.
@@ -61,7 +68,7 @@ enum Verdict {
 }
 
 fn read_catalog() -> Result<Catalog> {
-    Spi::connect(|client| {
+    let mut catalog = Spi::connect(|client| {
         let is_here = !client
             .select(
                 "SELECT FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'ods'",
@@ -85,11 +92,15 @@ fn read_catalog() -> Result<Catalog> {
             .select("SELECT stream_id FROM ods.stream", None, &[])?
             .filter_map(|row| row.get::<i32>(1).transpose())
             .collect::<std::result::Result<_, _>>()
-            .map(Catalog::Streams)
+            .map(|streams| Catalog::Wanted { streams, jobs: false })
     })
     .map_err(|error: SpiError| {
         OdsError::new(ErrorKind::Bug, format!("reading the catalog: {error}"))
-    })
+    })?;
+    if let Catalog::Wanted { jobs, .. } = &mut catalog {
+        *jobs = fence::status() == Fence::Ours && deferred_index::is_any_due()?;
+    }
+    Ok(catalog)
 }
 
 /// Makes the board say what the catalog says.
@@ -107,8 +118,9 @@ fn obey(entry: &MaintenanceEntry, catalog: &Catalog) -> Result<Verdict> {
             entry.say(DatabaseState::Refused, &reason);
             Ok(Verdict::Stay)
         }
-        Catalog::Streams(stream_ids) => {
-            let without_room = board::want(entry.database(), stream_ids)?;
+        Catalog::Wanted { streams, jobs } => {
+            let without_room = board::want(entry.database(), streams)?;
+            entry.want_jobs(*jobs);
             entry.say(DatabaseState::Running, "");
             if without_room == 0 {
                 return Ok(Verdict::Stay);

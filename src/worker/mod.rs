@@ -1,10 +1,12 @@
-//! Background workers: the launcher, one maintenance worker a database, one stream worker a stream.
+//! Background workers: the launcher, one maintenance worker a database, one stream worker a stream, and
+//! for as long as there are jobs, one jobs worker a database.
 //!
 //! The launcher alone starts workers, and restarts them with growing pauses. What is to run stands
 //! in the catalog of each database, which its maintenance worker copies to the board.
 
 pub mod backoff;
 pub mod board;
+mod jobs;
 mod launcher;
 mod maintenance;
 mod publication;
@@ -24,6 +26,8 @@ pub const CATALOG_VERSION: i32 = 1;
 pub const LAUNCHER: &str = "ods launcher";
 /// `backend_type` of maintenance workers.
 pub const MAINTENANCE: &str = "ods maintenance";
+/// `backend_type` of jobs workers, which come when a job waits and go when none is left.
+pub const JOBS: &str = "ods jobs";
 /// `backend_type` of stream workers.
 pub const STREAM: &str = "ods stream";
 

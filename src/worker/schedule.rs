@@ -12,6 +12,8 @@ const VISITS_AT_A_TIME: usize = 2;
 pub enum Order {
     /// Start the maintenance worker of the database entry at this index.
     StartMaintenance { index: usize, database: Oid },
+    /// Start the jobs worker of the database entry at this index.
+    StartJobs { index: usize, database: Oid },
     /// Start the worker of the stream entry at this index.
     StartStream { index: usize, database: Oid, stream_id: i32 },
     /// End this process.
@@ -40,7 +42,10 @@ impl Plan {
 
 /// Whether [`plan`] would start anything, so that the list of databases is worth reading.
 pub fn is_anything_due(header: &Header, streams: &[Stream], now: i64) -> bool {
-    header.databases.iter().any(|entry| !entry.is_free() && entry.process.is_due(now))
+    let is_due = |entry: &DatabaseEntry| {
+        entry.process.is_due(now) || (entry.jobs_wanted && entry.jobs.is_due(now))
+    };
+    header.databases.iter().any(|entry| !entry.is_free() && is_due(entry))
         || streams.iter().any(|stream| !stream.is_free() && stream.process.is_due(now))
 }
 
@@ -50,6 +55,7 @@ pub fn plan(header: &mut Header, streams: &mut [Stream], databases: &[Oid], now:
     let mut plan = Plan::default();
     give_back_databases(header, databases, now, &mut plan);
     start_maintenance(header, now, &mut plan);
+    start_jobs(header, now, &mut plan);
     for (index, stream) in streams.iter_mut().enumerate().filter(|(_, s)| !s.is_free()) {
         let is_held = header.is_held(stream.database);
         let is_kept = stream.wanted && databases.contains(&stream.database);
@@ -66,8 +72,10 @@ fn give_back_databases(header: &mut Header, databases: &[Oid], now: i64, plan: &
         if entry.is_free() {
             continue;
         }
-        if entry.process.is_lost(now) {
-            entry.process.ended(now);
+        for process in [&mut entry.process, &mut entry.jobs] {
+            if process.is_lost(now) {
+                process.ended(now);
+            }
         }
         // Somebody has written to the catalog since, so the extension has come.
         if entry.state == DatabaseState::Absent && entry.dirty {
@@ -75,7 +83,8 @@ fn give_back_databases(header: &mut Header, databases: &[Oid], now: i64, plan: &
         }
         let is_absent = entry.state == DatabaseState::Absent;
         let is_gone = !databases.contains(&entry.oid);
-        if entry.process.is_stopped() && !is_held && (is_absent || is_gone) {
+        let is_stopped = entry.process.is_stopped() && entry.jobs.is_stopped();
+        if is_stopped && !is_held && (is_absent || is_gone) {
             if is_absent {
                 plan.absent.push(entry.oid);
             }
@@ -107,6 +116,23 @@ fn start_maintenance(header: &mut Header, now: i64, plan: &mut Plan) {
             plan.orders.push(Order::StartMaintenance { index, database: entry.oid });
         }
         plan.look_again(entry.process.next_decision());
+    }
+}
+
+/// Orders the jobs workers that are due.
+fn start_jobs(header: &mut Header, now: i64, plan: &mut Plan) {
+    for index in 0..header.databases.len() {
+        let is_held = header.is_held(header.databases[index].oid);
+        let entry = &mut header.databases[index];
+        let is_running = entry.state == DatabaseState::Running;
+        if entry.is_free() || is_held || !is_running || !entry.jobs_wanted {
+            continue;
+        }
+        if entry.jobs.is_due(now) {
+            entry.jobs.launch(now);
+            plan.orders.push(Order::StartJobs { index, database: entry.oid });
+        }
+        plan.look_again(entry.jobs.next_decision());
     }
 }
 
@@ -198,6 +224,23 @@ mod tests {
         header.databases[0].dirty = true;
         let plan = plan(&mut header, &mut [], &[oid(1)], NOW);
         assert_eq!(plan.orders, [Order::StartMaintenance { index: 0, database: oid(1) }]);
+    }
+
+    #[test]
+    fn starts_a_jobs_worker_where_jobs_wait() {
+        let mut header = with_databases(&[1]);
+        header.databases[0].process.attach(10, NOW);
+        header.databases[0].say(DatabaseState::Running, "");
+        let all = [oid(1)];
+        assert_eq!(plan(&mut header, &mut [], &all, NOW).orders, []);
+        header.databases[0].jobs_wanted = true;
+        let start = Order::StartJobs { index: 0, database: oid(1) };
+        assert_eq!(plan(&mut header, &mut [], &all, NOW).orders, [start]);
+        assert_eq!(plan(&mut header, &mut [], &all, NOW + 1).orders, [], "no second one");
+        header.databases[0].jobs.attach(11, NOW + 1);
+        header.databases[0].jobs.left();
+        header.databases[0].jobs_wanted = false;
+        assert_eq!(plan(&mut header, &mut [], &all, NOW + 2).orders, []);
     }
 
     #[test]

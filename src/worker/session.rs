@@ -8,7 +8,7 @@ mod opening;
 
 pub use opening::Opened;
 
-use super::board::{StreamEntry, StreamState};
+use super::board::{self, StreamEntry, StreamState};
 use super::publication::{self, Upkeep};
 use super::unflushed::Unflushed;
 use crate::apply::applier::{Applier, Care};
@@ -143,6 +143,10 @@ impl<'e> Session<'e> {
             return Ok(Some(end));
         }
         self.loader.advance(&mut self.applier, self.upkeep.published(), &self.access)?;
+        if self.loader.take_ended() {
+            // Indexes may have waited for it.
+            board::wake_maintenance();
+        }
         if is_drained {
             self.flush_if_due()?;
             self.tell_source(Reply::NotNeeded)?;

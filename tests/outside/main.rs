@@ -11,6 +11,7 @@ mod basic;
 mod crash;
 mod drop;
 mod harness;
+mod indexes;
 mod isolation;
 mod large_tx;
 mod load;

@@ -45,6 +45,10 @@ pub struct Entry {
     pub dirty: bool,
     /// Its maintenance worker.
     pub process: Process,
+    /// The worker that does its long jobs, one after the other.
+    pub jobs: Process,
+    /// Whether any job waits to be done.
+    pub jobs_wanted: bool,
     /// What is known of it.
     pub state: DatabaseState,
     reason: Text,
@@ -55,6 +59,8 @@ impl Entry {
         oid: InvalidOid,
         dirty: false,
         process: Process::STOPPED,
+        jobs: Process::STOPPED,
+        jobs_wanted: false,
         state: DatabaseState::Unknown,
         reason: Text::EMPTY,
     };
@@ -173,6 +179,16 @@ impl MaintenanceEntry {
         wake_launcher();
     }
 
+    /// Says whether any job waits to be done.
+    pub fn want_jobs(&self, wanted: bool) {
+        self.board.write(|header, _| {
+            if let Some(entry) = header.databases.get_mut(self.index) {
+                entry.jobs_wanted = wanted;
+            }
+        });
+        wake_launcher();
+    }
+
     /// Whether the catalog has changed since this was last asked.
     pub fn take_dirty(&self) -> bool {
         self.board.write(|header, _| {
@@ -181,5 +197,63 @@ impl MaintenanceEntry {
                 .get_mut(self.index)
                 .is_some_and(|entry| std::mem::take(&mut entry.dirty))
         })
+    }
+}
+
+/// The place of a database's jobs worker.
+pub struct JobsEntry {
+    board: &'static Region<Board>,
+    index: usize,
+    database: Oid,
+}
+
+impl JobsEntry {
+    /// Attaches this process as the jobs worker of the database at `index`, as
+    /// [`MaintenanceEntry::attach_index`] does for the maintenance worker.
+    pub fn attach_index(index: i32) -> Result<Self> {
+        let board = board()?;
+        let (me, now) = (bgworker::my_pid(), clock::now());
+        let attached = board.write(|header, _| {
+            let index = usize::try_from(index).ok()?;
+            let database = header.databases.get(index)?.oid;
+            let held = header.is_held(database);
+            let entry = header.databases.get_mut(index).filter(|entry| !entry.is_free())?;
+            if held {
+                if entry.jobs.pid == 0 {
+                    entry.jobs.left();
+                }
+                return None;
+            }
+            entry.jobs.attach(me, now).then_some((index, database))
+        });
+        let (index, database) = attached.ok_or_else(|| {
+            OdsError::new(ErrorKind::WrongState, "the database needs no jobs worker")
+        })?;
+        exit::at_exit(move || {
+            let now = clock::now();
+            board.write(|header, _| {
+                let entry = header.databases.get_mut(index);
+                if let Some(entry) = entry.filter(|entry| entry.jobs.pid == me) {
+                    if entry.jobs_wanted { entry.jobs.ended(now) } else { entry.jobs.left() }
+                }
+            });
+            board.changed().broadcast();
+            wake_launcher();
+        });
+        Ok(Self { board, index, database })
+    }
+
+    /// The database.
+    pub fn database(&self) -> Oid {
+        self.database
+    }
+
+    /// Says that no job is left.
+    pub fn done(&self) {
+        self.board.write(|header, _| {
+            if let Some(entry) = header.databases.get_mut(self.index) {
+                entry.jobs_wanted = false;
+            }
+        });
     }
 }

@@ -71,7 +71,7 @@ fn inside(board: &Region<Board>, database: Oid) -> Vec<i32> {
         let maintenance = header.databases.iter().filter(|entry| entry.oid == database);
         let streams = streams.iter().filter(|stream| stream.database == database);
         maintenance
-            .map(|entry| entry.process.pid)
+            .flat_map(|entry| [entry.process.pid, entry.jobs.pid])
             .chain(streams.map(|stream| stream.process.pid))
             .filter(|pid| *pid != 0)
             .collect()
@@ -87,6 +87,7 @@ fn release(board: &Region<Board>, pid: i32, database: Oid) {
         if let Some(entry) = header.database(database) {
             entry.dirty = true;
             forgive(&mut entry.process);
+            forgive(&mut entry.jobs);
         }
         for stream in streams.iter_mut().filter(|stream| stream.database == database) {
             forgive(&mut stream.process);

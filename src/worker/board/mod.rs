@@ -13,7 +13,7 @@ mod stream;
 mod text;
 mod wait;
 
-pub use database::{DatabaseState, Entry as DatabaseEntry, MaintenanceEntry};
+pub use database::{DatabaseState, Entry as DatabaseEntry, JobsEntry, MaintenanceEntry};
 pub use hold::{hold_database, release_abandoned};
 pub use stream::{Entry as Stream, StreamEntry, StreamState, want};
 pub use wait::{Wait, wait_until_durable};
@@ -156,6 +156,18 @@ pub fn wake_database(database: Oid) {
         pids
     });
     pids.into_iter().for_each(latch::wake);
+}
+
+/// Has the maintenance worker of this database read the catalog again. Never raises.
+pub fn wake_maintenance() {
+    let Some(board) = BOARD.get() else { return };
+    let database = bgworker::my_database();
+    let pid = board.write(|header, _| {
+        let entry = header.database(database)?;
+        entry.dirty = true;
+        Some(entry.process.pid)
+    });
+    pid.into_iter().for_each(latch::wake);
 }
 
 /// Wakes the launcher. Never raises.

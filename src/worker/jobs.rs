@@ -1,0 +1,93 @@
+//! The jobs worker of a database: what takes long and must hold up neither streams nor maintenance.
+
+use super::board::JobsEntry;
+use super::{JOBS, warnings::Warnings};
+use crate::apply::statements::quote_ident;
+use crate::catalog::deferred_index::{self, Due};
+use crate::catalog::incident::{self, IncidentKind};
+use crate::catalog::table::execute;
+use crate::error::{OdsError, Result, Retry};
+use crate::fence::{self, Fence};
+use crate::pg::{bgworker, relcache, top_level, xact};
+use pgrx::prelude::*;
+
+/// Main function of a jobs worker; the argument is the index of its database on the board.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn ods_jobs_main(index: pg_sys::Datum) {
+    let Ok(entry) = JobsEntry::attach_index(index.value() as i32) else { return };
+    bgworker::prepare_worker(Some(entry.database()), JOBS);
+    let mut warnings = Warnings::default();
+    loop {
+        let next = xact::in_transaction(|| match fence::status() {
+            Fence::Ours => deferred_index::next_due(),
+            Fence::NoIdentity | Fence::Foreign { .. } => Ok(None),
+        });
+        match next.and_then(|due| due.map(|due| build(&due)).transpose()) {
+            Ok(Some(())) => {}
+            Ok(None) => {
+                entry.done();
+                return;
+            }
+            // The launcher has this process come again after a pause.
+            Err(error) => {
+                warnings.tell(error.context(JOBS));
+                return;
+            }
+        }
+    }
+}
+
+/// Builds an index beside readers and the applier, and forgets that it was set aside. What is wrong
+/// with the index itself is told as an incident, with the statement to run.
+fn build(due: &Due) -> Result<()> {
+    let index = format!("{}.{}", quote_ident(&due.schema), quote_ident(&due.index.name));
+    let table = format!("{}.{}", quote_ident(&due.schema), quote_ident(&due.table));
+    // An earlier attempt that was cut short has left an index that is of no use.
+    let is_there = xact::in_transaction(|| {
+        let is_valid = Spi::get_one_with_args::<bool>(
+            "SELECT (SELECT i.indisvalid FROM pg_catalog.pg_index i \
+             WHERE i.indexrelid = pg_catalog.to_regclass($1) AND i.indrelid = $2)",
+            &[index.as_str().into(), due.relation.into()],
+        )
+        .map_err(crate::catalog::table::spi_error)?;
+        if is_valid == Some(false) {
+            execute(&format!("DROP INDEX {index}"), &[])?;
+        }
+        Ok(is_valid == Some(true))
+    })?;
+    let name = quote_ident(&due.index.name);
+    let definition = &due.index.definition;
+    let built = if is_there {
+        Ok(())
+    } else {
+        top_level::run(&format!("CREATE INDEX CONCURRENTLY {name} ON {table}{definition}"))
+    };
+    match built {
+        Ok(()) => xact::in_transaction(|| {
+            if let Some(comment) = &due.index.comment {
+                let comment = pgrx::spi::quote_literal(comment);
+                execute(&format!("COMMENT ON INDEX {index} IS {comment}"), &[])?;
+            }
+            deferred_index::remove(due.table_id, &due.index.name)
+        }),
+        Err(error) if error.kind.retry() == Retry::Never => give_up(due, &index, &table, &error),
+        Err(error) => Err(error),
+    }
+}
+
+fn give_up(due: &Due, index: &str, table: &str, error: &OdsError) -> Result<()> {
+    let name = quote_ident(&due.index.name);
+    let fix = format!("CREATE INDEX {name} ON {table}{};", due.index.definition);
+    xact::in_transaction(|| {
+        execute(&format!("DROP INDEX IF EXISTS {index}"), &[])?;
+        incident::record(
+            due.stream_id,
+            Some((due.relation, &relcache::qualified_name(due.relation))),
+            IncidentKind::Index,
+            &format!("index {index}, set aside for the load, could not be built: {error}"),
+            Some(&fix),
+        )?;
+        deferred_index::remove(due.table_id, &due.index.name)
+    })
+}
