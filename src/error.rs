@@ -45,6 +45,8 @@ pub enum ErrorKind {
     Limit,
     /// The database is a copy and stands fenced.
     Fenced,
+    /// What a worker knows of its table is no longer so: it looks again.
+    Stale,
     /// A Postgres error raised here; its own SQLSTATE is kept.
     Local(PgSqlErrorCode),
     /// A defect of `ods`.
@@ -68,7 +70,7 @@ impl ErrorKind {
             Self::InvalidArgument => C::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotFound => C::ERRCODE_UNDEFINED_OBJECT,
             Self::AlreadyExists => C::ERRCODE_DUPLICATE_OBJECT,
-            Self::WrongState | Self::NotRunning | Self::Gap | Self::Fenced => {
+            Self::WrongState | Self::NotRunning | Self::Gap | Self::Fenced | Self::Stale => {
                 C::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Self::Forbidden => C::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -94,6 +96,7 @@ impl ErrorKind {
             | Self::Timeout
             | Self::Limit
             | Self::NotRunning
+            | Self::Stale
             | Self::Forbidden => Retry::Backoff,
             Self::InvalidArgument
             | Self::NotFound

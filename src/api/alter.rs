@@ -51,6 +51,12 @@ fn alter(relation: &PgRelation, change: &Change<'_>) -> Result<()> {
         target::add_mark(relation)?;
     }
     owner::as_extension_owner(|| {
+        // Rows that stayed although the source let them go have to leave, or to lose or get a mark.
+        let keeps_others = Spi::get_one_with_args::<bool>(
+            "SELECT $2 <> on_delete AND on_delete <> 'delete' FROM ods.synced_table WHERE table_id = $1",
+            &[id.into(), change.on_delete.into()],
+        )
+        .map_err(spi_error)?;
         execute(
             "UPDATE ods.synced_table SET consumer = coalesce($2, consumer), tier = coalesce($3, tier), \
                  max_staleness = coalesce($4, max_staleness), on_delete = coalesce($5, on_delete) \
@@ -68,6 +74,8 @@ fn alter(relation: &PgRelation, change: &Change<'_>) -> Result<()> {
                 "UPDATE ods.synced_table SET filter = $2 WHERE table_id = $1",
                 &[id.into(), filter.into()],
             )?;
+        }
+        if change.filter.is_some() || keeps_others == Some(true) {
             let follows = Spi::get_one_with_args::<bool>(
                 "SELECT state IN ('live', 'loading') FROM ods.table_state WHERE table_id = $1",
                 &[id.into()],

@@ -17,6 +17,11 @@ use crate::settings;
 use pgrx::Spi;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+/// A table that lacks values in more rows than this is read anew instead, row by row no longer.
+const MOST_REREADS: usize = 10_000;
+/// What is said of a table whose rows lack values.
+pub const LACKS_VALUES: &str = "reading rows again that lack a value here";
+
 /// How changes are gathered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
@@ -52,7 +57,7 @@ pub struct Applier {
     is_open: bool,
     /// Tables to be set aside with the next commit.
     failing: HashMap<i32, OdsError>,
-    rereads: Vec<(i32, Vec<String>)>,
+    rereads: BTreeMap<i32, BTreeSet<Vec<String>>>,
     rows_written: u64,
     local_lsn: Option<u64>,
     /// What the memories of all loading tables hold.
@@ -64,6 +69,8 @@ pub struct Applier {
 pub struct Committed {
     /// Rows written by it.
     pub rows: u64,
+    /// Whether a table is to be read anew: the catalog says which.
+    pub reads_anew: bool,
 }
 
 impl Applier {
@@ -79,7 +86,7 @@ impl Applier {
             pending_bytes: 0,
             is_open: false,
             failing: HashMap::new(),
-            rereads: Vec::new(),
+            rereads: BTreeMap::new(),
             rows_written: 0,
             local_lsn: None,
             ledger: Ledger::default(),
@@ -137,9 +144,6 @@ impl Applier {
                     table.synced = synced.clone();
                     match table.synced.state {
                         TableState::Loading => table.begin_memory(),
-                        TableState::Live if !table.synced.rereads.is_empty() => {
-                            table.begin_memory();
-                        }
                         _ => table.memory = None,
                     }
                     Ok(table)
@@ -176,6 +180,12 @@ impl Applier {
 
     /// Takes one change of a committed transaction.
     pub fn push(&mut self, change: &Change<'_>, stamp: Stamp) -> Result<()> {
+        if !self.routes.knows(change.relation) {
+            return Err(OdsError::new(
+                ErrorKind::Protocol,
+                format!("a change of relation {}, which was not described", change.relation),
+            ));
+        }
         for route in 0..self.routes.of(change.relation).len() {
             let Some(route) = self.routes.of(change.relation).get(route) else { break };
             let (id, projection) = (route.table, route.projection.clone());
@@ -317,7 +327,9 @@ impl Applier {
                 Ok(written) => {
                     table.rows_applied += written.rows as i64;
                     self.rows_written += written.rows;
-                    self.rereads.extend(written.rereads.into_iter().map(|key| (id, key)));
+                    if !written.rereads.is_empty() {
+                        self.rereads.entry(id).or_default().extend(written.rereads);
+                    }
                 }
                 Err(error) if self.care == Care::Single && error.kind.retry() == Retry::Never => {
                     self.fail(id, error);
@@ -347,21 +359,33 @@ impl Applier {
                 table.synced.state = TableState::Failed;
             }
         }
-        for (id, key) in std::mem::take(&mut self.rereads) {
-            table::add_reread(id, &key)?;
-            if let Some(table) = self.tables.get_mut(&id) {
-                table.begin_memory();
-                if !table.synced.rereads.contains(&key) {
-                    table.synced.rereads.push(key);
-                }
+        let mut reads_anew = false;
+        for (id, keys) in std::mem::take(&mut self.rereads) {
+            let Some(table) = self.tables.get_mut(&id) else { continue };
+            if !table.is_followed() {
+                continue;
             }
+            let known = table.synced.rereads.len();
+            if known + keys.len() > MOST_REREADS {
+                table::read_anew(id)?;
+                reads_anew = true;
+                continue;
+            }
+            table::add_rereads(id, keys.iter())?;
+            if table.synced.state == TableState::Live {
+                // Until they have come the table is not what its source was at any time.
+                table::set_state(id, TableState::Loading, Some(LACKS_VALUES), None)?;
+                table.synced.state = TableState::Loading;
+            }
+            table.begin_memory();
+            table.synced.rereads.extend(keys);
         }
         stream::advance(self.stream_id, position, fresh_as_of)?;
         self.is_open = false;
         if let Some(lsn) = xact::commit_async_then_lsn() {
             self.local_lsn = Some(lsn);
         }
-        Ok(Committed { rows: std::mem::take(&mut self.rows_written) })
+        Ok(Committed { rows: std::mem::take(&mut self.rows_written), reads_anew })
     }
 
     /// Adds the counts of rows applied to the catalog; part of the next commit.
@@ -423,7 +447,7 @@ impl Table {
             ledger,
             rows_applied: 0,
         };
-        if table.synced.state == TableState::Loading || !table.synced.rereads.is_empty() {
+        if table.synced.state == TableState::Loading {
             table.begin_memory();
         }
         Ok(table)

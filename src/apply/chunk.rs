@@ -26,6 +26,8 @@ pub enum Outcome {
     Applied,
     /// It can't be judged any more and must be read again.
     ReadAgain,
+    /// Somebody is about to change the table's state: it waits for them.
+    Held,
     /// Nobody waits for it any more.
     Skipped,
 }
@@ -47,7 +49,7 @@ pub fn apply(
     }
     let load = table.synced.load_started;
     if !begin(applier, chunk, load)? {
-        return Ok(Outcome::ReadAgain);
+        return Ok(Outcome::Held);
     }
     let Some(table) = applier.table(id) else { return Ok(Outcome::Skipped) };
     let Some(memory) = &table.memory else { return Ok(Outcome::Skipped) };
@@ -69,7 +71,7 @@ pub fn apply(
                 {
                     applier.forget_transaction();
                     if !begin(applier, chunk, load)? {
-                        return Ok(Outcome::ReadAgain);
+                        return Ok(Outcome::Held);
                     }
                 }
                 Err(error) => return Err(error),
@@ -130,9 +132,7 @@ fn finish(
             }
             What::Sweep { keys } => table::sweep_progress(id, keys.last().map(Vec::as_slice))?,
             What::Rereads { keys } => {
-                for key in keys {
-                    table::remove_reread(id, key)?;
-                }
+                table::remove_rereads(id, keys.iter())?;
             }
         }
         if let Some(table) = applier.table(id) {
@@ -149,15 +149,17 @@ fn finish(
                     }
                 }
                 What::Sweep { keys } => table.synced.sweep_key = keys.last().cloned(),
-                What::Rereads { keys } => table.synced.rereads.retain(|key| !keys.contains(key)),
+                What::Rereads { keys } => {
+                    for key in keys {
+                        table.synced.rereads.remove(key);
+                    }
+                }
             }
             forget(table, &chunk.rows);
             // A key that was read just now can lack a value again.
-            for key in rereads {
-                if !table.synced.rereads.contains(&key) {
-                    table::add_reread(id, &key)?;
-                    table.synced.rereads.push(key);
-                }
+            if !rereads.is_empty() {
+                table::add_rereads(id, rereads.iter())?;
+                table.synced.rereads.extend(rereads);
             }
         }
         Ok(())

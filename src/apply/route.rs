@@ -32,6 +32,11 @@ impl Routes {
         self.routes.get(&relation).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the source has told the shape of a relation.
+    pub fn knows(&self, relation: u32) -> bool {
+        self.announced.contains_key(&relation)
+    }
+
     /// Tables in the order in which they are written.
     pub fn write_order(&self) -> Vec<i32> {
         self.order.clone()

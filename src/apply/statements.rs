@@ -58,6 +58,8 @@ pub struct Shape {
     pub filter: Option<String>,
     /// What a delete does.
     pub on_delete: OnDelete,
+    /// Whether the table has the column that marks deleted rows.
+    pub has_mark: bool,
 }
 
 /// A name as SQL.
@@ -220,20 +222,32 @@ impl Shape {
         }
     }
 
-    /// Deletes rows here that the filter turns away.
+    /// Deletes rows here that the filter, or a transform that yields nothing for them, turns away.
     pub fn delete_filtered(&self) -> Option<String> {
+        if self.transform.is_some() {
+            return Some(format!(
+                "DELETE FROM {} t USING batch b WHERE {} AND NOT EXISTS (SELECT FROM {} r WHERE {})",
+                self.table,
+                self.is_row("t", "b"),
+                self.rows(),
+                self.same_key("t", "r", "_ods_k"),
+            ));
+        }
         self.filter.as_ref()?;
-        let mut position = 0;
-        let on = list(self.key.iter(), " AND ", |&column| {
-            let target = self.columns[column].target.as_deref().unwrap_or_default();
-            position += 1;
-            format!("t.{} = b.v{column}", quote_ident(target))
-        });
         Some(format!(
-            "DELETE FROM {} t USING batch b WHERE {on} AND NOT {}",
+            "DELETE FROM {} t USING batch b WHERE {} AND NOT {}",
             self.table,
+            self.is_row("t", "b"),
             self.passes("b")
         ))
+    }
+
+    /// `t.k = b.v0 AND …` for the key of a batch of whole rows.
+    fn is_row(&self, left: &str, right: &str) -> String {
+        list(self.key.iter(), " AND ", |&column| {
+            let target = self.columns[column].target.as_deref().unwrap_or_default();
+            format!("{left}.{} = {right}.v{column}", quote_ident(target))
+        })
     }
 
     /// Inserts whole rows `v0…`, all of which are known to be new.
@@ -290,7 +304,7 @@ impl Shape {
                 sql,
                 " AND (ROW({ours})::record OPERATOR(pg_catalog.*<>) ROW({theirs})::record"
             );
-            if self.on_delete == OnDelete::Mark {
+            if self.has_mark {
                 sql.push_str(" OR t.\"_ods_deleted_at\" IS NOT NULL");
             }
             sql.push(')');
@@ -326,7 +340,7 @@ impl Shape {
         let mut set = format!(
             "\"_ods_committed_at\" = {committed_at}, \"_ods_synced_at\" = pg_catalog.statement_timestamp()"
         );
-        if self.on_delete == OnDelete::Mark {
+        if self.has_mark {
             set.push_str(", \"_ods_deleted_at\" = NULL");
         }
         set
@@ -415,6 +429,7 @@ mod tests {
             transformed: vec![],
             filter: None,
             on_delete: OnDelete::Delete,
+            has_mark: false,
         }
     }
 
@@ -447,7 +462,7 @@ mod tests {
 
     #[test]
     fn marked_rows_come_back_unmarked() {
-        let shape = Shape { on_delete: OnDelete::Mark, ..shape() };
+        let shape = Shape { on_delete: OnDelete::Mark, has_mark: true, ..shape() };
         assert!(shape.update_whole(Touch::Every).contains("\"_ods_deleted_at\" = NULL"));
         assert!(shape.delete().is_some_and(|sql| sql.starts_with("UPDATE")));
         let ignore = Shape { on_delete: OnDelete::Ignore, ..shape };

@@ -68,6 +68,10 @@ pub struct Target {
     pub relation: pg_sys::Oid,
     /// Its id in the catalog.
     pub table_id: i32,
+    /// Its schema when it was opened.
+    pub schema: String,
+    /// Its name when it was opened.
+    pub name: String,
     /// What its statements depend on.
     pub shape: Shape,
     /// Whether a foreign key with an action points here, so that deletes must not be netted away.
@@ -132,6 +136,7 @@ impl Target {
             on_delete: OnDelete::parse(&table.on_delete).ok_or_else(|| {
                 OdsError::new(ErrorKind::Bug, "the catalog holds an unknown on_delete")
             })?,
+            has_mark: attributes.contains_key("_ods_deleted_at"),
         };
         let named = |prefix: &str, which: &[usize]| -> Vec<ColumnType> {
             which
@@ -159,6 +164,8 @@ impl Target {
         Ok(Self {
             relation: table.relation,
             table_id: table.id,
+            schema: table.schema.clone(),
+            name: table.name.clone(),
             deletes_matter: foreign_key_acts(table.relation)?,
             encoding: encoding::name(encoding),
             shape,

@@ -1,10 +1,12 @@
 //! Synced tables as the catalog describes them.
 
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::source::postgres::quote::array_literal;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
+use std::collections::BTreeSet;
 
 /// What a synced table is doing, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +122,7 @@ pub struct SyncedTable {
     /// The source's relations that feed it.
     pub members: Vec<Member>,
     /// Keys to read again.
-    pub rereads: Vec<Vec<String>>,
+    pub rereads: BTreeSet<Vec<String>>,
     /// When the load began, which tells one load from the next.
     pub load_started: Option<TimestampWithTimeZone>,
 }
@@ -136,6 +138,11 @@ impl SyncedTable {
             .collect();
         key.sort_unstable();
         key.into_iter().map(|(_, number)| number).collect()
+    }
+
+    /// Whether rows of every member have been read, and searched for those that are gone.
+    pub fn is_whole(&self) -> bool {
+        self.sweep == Sweep::None && self.members.iter().all(|member| member.loaded)
     }
 
     /// The name for messages.
@@ -207,7 +214,7 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         sweep_key: maybe(row, "sweep_key"),
         columns: Vec::new(),
         members: Vec::new(),
-        rereads: Vec::new(),
+        rereads: BTreeSet::new(),
         load_started: maybe(row, "load_started_at"),
     })
 }
@@ -260,7 +267,7 @@ fn members_of(table_id: i32) -> Result<Vec<Member>> {
     })
 }
 
-fn rereads_of(table_id: i32) -> Result<Vec<Vec<String>>> {
+fn rereads_of(table_id: i32) -> Result<BTreeSet<Vec<String>>> {
     Spi::connect(|client| {
         let rows = client
             .select("SELECT key FROM ods.reread WHERE table_id = $1", None, &[table_id.into()])
@@ -412,22 +419,31 @@ pub fn sweep_progress(table_id: i32, last_key: Option<&[String]>) -> Result<()> 
     Ok(())
 }
 
-/// Remembers a key to be read again.
-pub fn add_reread(table_id: i32, key: &[String]) -> Result<()> {
+/// Remembers keys to be read again.
+pub fn add_rereads<'k>(table_id: i32, keys: impl Iterator<Item = &'k Vec<String>>) -> Result<()> {
     execute(
-        "INSERT INTO ods.reread (table_id, key) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        &[table_id.into(), key.to_vec().into()],
+        "INSERT INTO ods.reread (table_id, key) SELECT $1, k::text[] FROM pg_catalog.unnest($2::text[]) k \
+         ON CONFLICT DO NOTHING",
+        &[table_id.into(), as_literals(keys).into()],
     )?;
     Ok(())
 }
 
-/// Forgets a key that was read again.
-pub fn remove_reread(table_id: i32, key: &[String]) -> Result<()> {
+/// Forgets keys that were read again.
+pub fn remove_rereads<'k>(
+    table_id: i32,
+    keys: impl Iterator<Item = &'k Vec<String>>,
+) -> Result<()> {
     execute(
-        "DELETE FROM ods.reread WHERE table_id = $1 AND key = $2",
-        &[table_id.into(), key.to_vec().into()],
+        "DELETE FROM ods.reread WHERE table_id = $1 AND key IN (SELECT k::text[] FROM pg_catalog.unnest($2::text[]) k)",
+        &[table_id.into(), as_literals(keys).into()],
     )?;
     Ok(())
+}
+
+/// Keys of any width as one list: each as the text of an array.
+fn as_literals<'k>(keys: impl Iterator<Item = &'k Vec<String>>) -> Vec<String> {
+    keys.map(|key| array_literal(key.iter().map(String::as_str))).collect()
 }
 
 /// Has a table read anew over the rows that are here.

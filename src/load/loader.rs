@@ -1,7 +1,8 @@
 //! Which rows to read next, table by table, on a connection of their own.
 
-use crate::apply::applier::{Applier, Table};
+use crate::apply::applier::{Applier, LACKS_VALUES, Table};
 use crate::apply::chunk as apply_chunk;
+use crate::catalog::deferred_index;
 use crate::catalog::table::{self, Sweep, TableState};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::chunk::{ChunkSource, Rows, key_of};
@@ -24,6 +25,8 @@ const REREAD_KEYS: usize = 1_000;
 const CHUNKS_AHEAD: usize = 2;
 /// How long a table whose rows the source refused is left alone.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+/// How long a table is left alone whose state somebody is about to change.
+const HELD_PAUSE: Duration = Duration::from_secs(1);
 /// A chunk may need a sort at the source before its first row comes.
 const CHUNK_PATIENCE: u32 = 20;
 
@@ -106,7 +109,7 @@ pub struct Loader {
     said: HashMap<i32, Option<String>>,
     /// When the last range of each table came, or its first was asked for.
     paced: HashMap<i32, Instant>,
-    has_ended_a_load: bool,
+    indexes_wait: bool,
 }
 
 #[derive(Clone, Default)]
@@ -136,7 +139,7 @@ impl Loader {
             phases: HashMap::new(),
             said: HashMap::new(),
             paced: HashMap::new(),
-            has_ended_a_load: false,
+            indexes_wait: false,
         }
     }
 
@@ -150,9 +153,9 @@ impl Loader {
         self.writers.values().map(|writers| writers.again).min()
     }
 
-    /// Whether a load has ended since this was last asked.
-    pub fn take_ended(&mut self) -> bool {
-        std::mem::take(&mut self.has_ended_a_load)
+    /// Whether a load that indexes wait for has ended since this was last asked.
+    pub fn indexes_wait(&mut self) -> bool {
+        std::mem::take(&mut self.indexes_wait)
     }
 
     /// The mark that the stream must pass for the next chunk.
@@ -217,7 +220,8 @@ impl Loader {
                     if let Some(table) = self.step.table() {
                         self.step = Step::Nothing;
                         let until = Instant::now() + REFUSED_PAUSE;
-                        self.refused.insert(table, (until, error.to_string()));
+                        let reason = format!("the source refuses its rows: {error}");
+                        self.refused.insert(table, (until, reason));
                     }
                 }
                 Err(error) => return Err(error),
@@ -265,9 +269,14 @@ impl Loader {
         if let What::Range { member, limit } = &what {
             if !rows.is_empty() {
                 self.row_bytes.insert(id, (rows.lines.len() / rows.len()).max(1));
-                last_key = key_of(rows.line(rows.len() - 1), &table.synced.key()).map(|key| {
-                    key.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect()
-                });
+                last_key = match last_key_of(&rows, &table.synced.key()) {
+                    Ok(key) => key,
+                    Err(error) => {
+                        self.restart(id);
+                        applier.fail(id, error.context("loading"));
+                        return;
+                    }
+                };
             }
             is_last = !cut && rows.len() < *limit;
             let cursor = self.cursors.entry((id, *member)).or_default();
@@ -313,8 +322,15 @@ impl Loader {
         });
         match applied {
             Ok(outcome) => {
-                if outcome == apply_chunk::Outcome::ReadAgain {
-                    self.restart(id);
+                match outcome {
+                    apply_chunk::Outcome::ReadAgain => self.restart(id),
+                    apply_chunk::Outcome::Held => {
+                        self.restart(id);
+                        let until = Instant::now() + HELD_PAUSE;
+                        let reason = "another session is about to change its state".to_owned();
+                        self.refused.insert(id, (until, reason));
+                    }
+                    apply_chunk::Outcome::Applied | apply_chunk::Outcome::Skipped => {}
                 }
                 Ok(outcome)
             }
@@ -335,14 +351,16 @@ impl Loader {
         published: &HashSet<i32>,
         access: &ServerAccess,
     ) -> Result<()> {
-        let candidates: Vec<i32> = applier
+        let mut candidates: Vec<(bool, i32)> = applier
             .tables()
             .filter(|table| table.memory.is_some() && table.is_followed())
-            .map(|table| table.synced.id)
-            .filter(|id| published.contains(id))
+            .filter(|table| published.contains(&table.synced.id))
+            .map(|table| (table.synced.is_whole(), table.synced.id))
             .collect();
+        // A table that lacks single rows does not wait for one that is read from end to end.
+        candidates.sort_unstable_by_key(|(is_whole, id)| (!is_whole, *id));
         let now = Instant::now();
-        for id in candidates {
+        for (_, id) in candidates {
             if self.refused.get(&id).is_some_and(|(until, _)| *until > now) {
                 continue;
             }
@@ -424,17 +442,20 @@ impl Loader {
             table.synced.sweep = Sweep::None;
         }
         if !table.synced.rereads.is_empty() {
-            self.phases.insert(id, "reading rows again that lack a value here");
+            self.phases.insert(id, LACKS_VALUES);
             let keys = table.synced.rereads.iter().take(REREAD_KEYS).cloned().collect();
             return Ok(Some(What::Rereads { keys }));
         }
         if table.synced.state == TableState::Loading {
             // Somebody who sets the table aside, or has it read anew, just now is not overruled.
             let load = table.synced.load_started;
-            if !xact::in_transaction(|| table::end_load(id, load))? {
+            let (has_ended, set_aside) = xact::in_transaction(|| {
+                Ok((table::end_load(id, load)?, deferred_index::of_table(id)?))
+            })?;
+            if !has_ended {
                 return Ok(None);
             }
-            self.has_ended_a_load = true;
+            self.indexes_wait |= !set_aside.is_empty();
             table.synced.state = TableState::Live;
         }
         table.memory = None;
@@ -499,7 +520,7 @@ impl Loader {
                 continue;
             }
             let reason = if let Some((_, refusal)) = self.refused.get(&id) {
-                Some(format!("the source refuses its rows: {refusal}"))
+                Some(refusal.clone())
             } else if let Some(writers) = self.writers.get(&id) {
                 Some(writers.reason())
             } else if let Some(phase) = self.phases.get(&id) {
@@ -527,4 +548,14 @@ impl Loader {
             .as_mut()
             .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the loader has no connection"))
     }
+}
+
+/// The key of the last row.
+fn last_key_of(rows: &Rows, key: &[usize]) -> Result<Option<Vec<String>>> {
+    let Some(key) = key_of(rows.line(rows.len() - 1), key) else { return Ok(None) };
+    key.into_iter()
+        .map(String::from_utf8)
+        .collect::<std::result::Result<_, _>>()
+        .map(Some)
+        .map_err(|_| OdsError::new(ErrorKind::Unsupported, "a key is not valid UTF-8"))
 }

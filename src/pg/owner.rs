@@ -1,6 +1,7 @@
 //! Acting as a table's owner, with the restrictions Postgres gives to maintenance commands.
 
 use pgrx::pg_sys;
+use std::ffi::CStr;
 
 /// While it lives, the process acts as `owner` in a security-restricted operation.
 ///
@@ -36,11 +37,17 @@ impl ActingAs {
     /// called.
     pub fn user(user: pg_sys::Oid) -> Self {
         let acting = Self::switch(user, 0);
+        acting.set(c"search_path", c"pg_catalog, pg_temp");
+        acting
+    }
+
+    /// Changes a setting until this ends.
+    pub fn set(&self, setting: &CStr, value: &CStr) {
         // SAFETY: the setting is put back with the nest level that `switch` began.
         unsafe {
             pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
+                setting.as_ptr(),
+                value.as_ptr(),
                 pg_sys::GucContext::PGC_USERSET,
                 pg_sys::GucSource::PGC_S_SESSION,
                 pg_sys::GucAction::GUC_ACTION_SAVE,
@@ -49,7 +56,6 @@ impl ActingAs {
                 false,
             );
         }
-        acting
     }
 
     fn switch(new: pg_sys::Oid, restriction: i32) -> Self {

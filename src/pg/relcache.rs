@@ -128,6 +128,48 @@ pub fn constraint_index(table: Oid, name: &str) -> Option<Oid> {
     }
 }
 
+/// What statements that write a relation depend on.
+pub struct Written {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Whether a foreign key points here that acts on the rows of its own table, or on itself,
+    /// when a row here goes or changes its key.
+    pub deletes_act: bool,
+}
+
+/// Looks at `relation`, on which the caller holds a lock.
+pub fn written(relation: Oid) -> Written {
+    // SAFETY: the relation is locked by the caller, so that it can be opened and its relcache entry
+    // stays while it is read; trigdesc holds numtriggers triggers.
+    unsafe {
+        let opened = PgRelation::with_lock(relation, pg_sys::NoLock as _);
+        let triggers = (*opened.as_ptr()).trigdesc;
+        let deletes_act = !triggers.is_null() && {
+            let count = usize::try_from((*triggers).numtriggers).unwrap_or(0);
+            std::slice::from_raw_parts((*triggers).triggers, count)
+                .iter()
+                .any(|trigger| REFERENTIAL_ACTIONS.contains(&trigger.tgfoid.to_u32()))
+        };
+        Written {
+            schema: opened.namespace().to_owned(),
+            name: opened.name().to_owned(),
+            deletes_act,
+        }
+    }
+}
+
+/// The functions of `utils/adt/ri_triggers.c` that change referencing rows.
+const REFERENTIAL_ACTIONS: [u32; 6] = [
+    pg_sys::F_RI_FKEY_CASCADE_DEL,
+    pg_sys::F_RI_FKEY_CASCADE_UPD,
+    pg_sys::F_RI_FKEY_SETNULL_DEL,
+    pg_sys::F_RI_FKEY_SETNULL_UPD,
+    pg_sys::F_RI_FKEY_SETDEFAULT_DEL,
+    pg_sys::F_RI_FKEY_SETDEFAULT_UPD,
+];
+
 /// Whether `relation` has a storage of its own without a single page.
 pub fn is_empty(relation: Oid) -> bool {
     if !matches!(kind(relation), Some('r')) {

@@ -143,8 +143,7 @@ impl<'e> Session<'e> {
             return Ok(Some(end));
         }
         self.loader.advance(&mut self.applier, self.upkeep.published(), &self.access)?;
-        if self.loader.take_ended() {
-            // Indexes may have waited for it.
+        if self.loader.indexes_wait() {
             board::wake_maintenance();
         }
         if is_drained {
@@ -207,9 +206,15 @@ impl<'e> Session<'e> {
                     self.block = None;
                     Ok(())
                 }
-                _ => match self.streamed.get_mut(&xid) {
+                message => match self.streamed.get_mut(&xid) {
                     Some(spill) => {
-                        spill.append(decoded.subxid.unwrap_or(xid), payload).map_err(spilling)
+                        // The source describes a relation once, in whichever subtransaction wrote
+                        // it first, and counts on that also where this one is rolled back.
+                        let owner = match message {
+                            Message::Relation(_) => xid,
+                            _ => decoded.subxid.unwrap_or(xid),
+                        };
+                        spill.append(owner, payload).map_err(spilling)
                     }
                     None => Err(OdsError::new(
                         ErrorKind::Protocol,
@@ -329,6 +334,7 @@ impl<'e> Session<'e> {
         }
         let committed = self.applier.commit(&self.position.to_string(), self.fresh.get())?;
         self.committed();
+        self.reload_due |= committed.reads_anew;
         self.entry.add_rows(committed.rows, std::mem::take(&mut self.transactions));
         Ok(())
     }

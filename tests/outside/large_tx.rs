@@ -92,3 +92,22 @@ fn memory_stays_flat() {
     let peak = peak_kb(worker);
     assert!(peak < LIMIT_KB, "the worker held {peak} kB");
 }
+
+#[test]
+fn a_table_first_described_in_a_rolled_back_part_is_followed() {
+    let (pair, sync) = streaming("described");
+    // A new session of the walsender has described no table yet.
+    pair.ods.kill9(sync.stream_worker());
+    sync.settle();
+    let mut source = sync.source();
+    source.run(
+        "BEGIN; SAVEPOINT s;
+         INSERT INTO big SELECT i, 1, md5(i::text) FROM generate_series(1001, 20000) AS i;
+         ROLLBACK TO s;
+         INSERT INTO big SELECT i, 2, md5(i::text) FROM generate_series(20001, 40000) AS i;
+         COMMIT",
+    );
+    sync.assert_same("big", "public.big");
+    source.run("UPDATE big SET n = 3 WHERE id < 10");
+    sync.assert_same("big", "public.big");
+}

@@ -18,6 +18,7 @@ mod load;
 mod load_race;
 mod partitions;
 mod resume;
+mod rows;
 mod torn;
 mod types;
 mod versions;

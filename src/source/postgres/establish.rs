@@ -20,6 +20,8 @@ pub struct SourceIdentity {
     pub timeline: i32,
     /// Its database.
     pub database: String,
+    /// Up to where its WAL is on its disk.
+    pub flushed: Lsn,
 }
 
 /// Asks a walsender who it serves.
@@ -30,6 +32,7 @@ pub fn identify(replication: &mut Connection) -> Result<SourceIdentity> {
         system_identifier: rows.get(0, 0).ok_or_else(odd)?.to_owned(),
         timeline: rows.get(0, 1).and_then(|text| text.parse().ok()).ok_or_else(odd)?,
         database: rows.get(0, 3).ok_or_else(odd)?.to_owned(),
+        flushed: rows.get(0, 2).and_then(|text| text.parse().ok()).ok_or_else(odd)?,
     })
 }
 
@@ -76,6 +79,13 @@ pub fn continuity(
                 return Ok(Continuity::Gap(reason));
             }
         }
+    }
+    if position > identity.flushed {
+        // What is streamed is on the source's disk already.
+        return Ok(Continuity::Gap(format!(
+            "the source's WAL ends at {}, before our position {position}: it was set back",
+            identity.flushed
+        )));
     }
     slot_continuity(replication, stream, position)
 }
