@@ -20,9 +20,10 @@ CREATE VIEW ods.stream_status AS
 SELECT s.server_name AS server,
        s.stream_name AS stream,
        CASE WHEN f.reason IS NOT NULL THEN 'fenced'
-            WHEN w.reason IS NOT NULL THEN 'stalled'
+            WHEN w.reason IS NOT NULL OR b.busy_since IS NOT NULL THEN 'stalled'
             ELSE coalesce(b.state, 'starting') END AS state,
-       coalesce(f.reason, w.reason, nullif(b.reason, '')) AS reason,
+       coalesce(f.reason, w.reason,
+           'its worker (process ' || b.pid || ') has been busy since ' || b.busy_since, nullif(b.reason, '')) AS reason,
        p.position,
        p.fresh_as_of,
        greatest(pg_catalog.clock_timestamp() + coalesce(k.clock_skew, interval '0') - p.fresh_as_of, interval '0') AS staleness,

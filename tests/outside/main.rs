@@ -17,6 +17,7 @@ mod load;
 mod load_race;
 mod partitions;
 mod resume;
+mod status;
 mod torn;
 mod types;
 mod versions;

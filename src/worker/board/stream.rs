@@ -9,6 +9,7 @@ use crate::pg::{bgworker, clock, exit};
 use pgrx::pg_sys::{InvalidOid, Oid};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// What a stream is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,11 @@ impl StreamState {
         }
     }
 
+    /// Whether it is true only while the worker comes by to say so.
+    fn needs_worker(self) -> bool {
+        matches!(self, Self::Live | Self::Idle | Self::CatchingUp)
+    }
+
     /// Whether it stays true when the worker that said it has ended.
     fn outlives_worker(self) -> bool {
         matches!(self, Self::Failed | Self::Fenced | Self::Stalled | Self::Stopped)
@@ -69,6 +75,10 @@ pub(super) enum Counter {
     Transactions,
     LastMessageAt,
     ClockSkew,
+    /// When the worker last told that it is at work.
+    SeenAt,
+    /// Microseconds after which a worker that has not told so is stuck.
+    Patience,
     /// Where the local commit of what is applied ends in the local WAL.
     LocalEnd,
     /// The complement of the lowest position that somebody waits for; 0 for nobody.
@@ -164,6 +174,8 @@ pub struct StreamView {
     pub reason: String,
     /// When that state began.
     pub since: i64,
+    /// Since when its worker is busy with one thing, where that is too long; 0 otherwise.
+    pub busy_since: i64,
     /// Failures in a row.
     pub attempts: u32,
     /// When the next attempt is due, where one is waited for.
@@ -189,6 +201,7 @@ pub struct StreamView {
 /// The streams of a database that are on the board.
 pub fn snapshot(database: Oid) -> Result<Vec<StreamView>> {
     let board = board()?;
+    let now = clock::now();
     let entries = board.read(|_, streams| {
         let mine = streams.iter().copied().enumerate().filter(|(_, s)| s.database == database);
         mine.collect::<Vec<_>>()
@@ -205,6 +218,12 @@ pub fn snapshot(database: Oid) -> Result<Vec<StreamView>> {
                 state: entry.state,
                 reason: entry.reason.as_str().to_owned(),
                 since: entry.since,
+                busy_since: busy_since(
+                    &entry,
+                    read(Counter::SeenAt).cast_signed(),
+                    read(Counter::Patience).cast_signed(),
+                    now,
+                ),
                 attempts: entry.process.attempts,
                 retry_at: if entry.process.is_stopped() { entry.process.retry_at } else { 0 },
                 received: read(Counter::Received),
@@ -218,6 +237,12 @@ pub fn snapshot(database: Oid) -> Result<Vec<StreamView>> {
             })
         })
         .collect())
+}
+
+/// Since when the worker of `entry` is busy, where that is longer than its patience.
+fn busy_since(entry: &Entry, seen_at: i64, patience: i64, now: i64) -> i64 {
+    let is_told = entry.process.pid != 0 && entry.state.needs_worker() && seen_at != 0;
+    if is_told && now.saturating_sub(seen_at) > patience { seen_at } else { 0 }
 }
 
 /// Makes the board's streams of a database those that the catalog wants; the launcher does the
@@ -367,6 +392,12 @@ impl StreamEntry {
     /// Says when the source last sent anything, in microseconds since 2000-01-01 UTC by our clock.
     pub fn message_received(&self, at: i64) {
         self.store(Counter::LastMessageAt, at.cast_unsigned());
+    }
+
+    /// Says that the worker is at work, and that silence for longer than `patience` is a trouble.
+    pub fn seen(&self, patience: Duration) {
+        self.store(Counter::Patience, patience.as_micros().try_into().unwrap_or(u64::MAX));
+        self.store(Counter::SeenAt, clock::now().cast_unsigned());
     }
 
     /// Says how far the source's clock is ahead of ours, in microseconds.

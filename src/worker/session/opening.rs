@@ -10,7 +10,7 @@ use crate::error::{ErrorKind, OdsError, Result};
 use crate::freshness::{FreshAsOf, Probes};
 use crate::load::loader::Loader;
 use crate::pg::wait::{Deadline, WaitSet};
-use crate::pg::{encoding, xact};
+use crate::pg::{encoding, guc, xact};
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control, connect_replication};
 use crate::source::postgres::establish::{self, Continuity};
@@ -66,6 +66,17 @@ impl<'e> Session<'e> {
         }
         let connecting = || Deadline::after(settings::connect_timeout());
         let mut control = connect_control(&access, connecting())?;
+        guc::set_lock_timeout(settings::lock_timeout());
+        // First of all: what follows may wait for a lock here, time after time, while the WAL at
+        // the source grows.
+        if stored.position.is_some()
+            && let Some(limit) = settings::max_retained_wal()
+            && let Some(retained) = slot::retained(&mut control, &stream.slot)?
+            && retained > limit
+        {
+            give_up(&stream, &retained_too_much(retained))?;
+            return Ok(Opened::Ended(End::Again));
+        }
         establish::ensure_publication(&mut control, &stream)?;
         let mut connection = connect_replication(&access, connecting())?;
         let identity = establish::identify(&mut connection)?;
@@ -134,6 +145,7 @@ impl<'e> Session<'e> {
             stored: position,
             flushed: position,
             unflushed: Unflushed::default(),
+            sent_end: position,
             source_end: position,
             fresh: FreshAsOf::default(),
             stored_fresh: FreshAsOf::default(),
@@ -211,6 +223,11 @@ fn begin(
         )
     })?;
     Ok(position)
+}
+
+/// Why a slot is given up that keeps too much at its source.
+pub(super) fn retained_too_much(bytes: u64) -> String {
+    format!("the source kept {bytes} bytes of WAL for us, more than ods.max_retained_wal")
 }
 
 /// The stream has a gap: its tables are set aside, and it begins anew when one is resumed.

@@ -1,0 +1,100 @@
+//! What the status views say while something goes wrong, and that it goes on by itself afterwards.
+
+use crate::support::client::Ask;
+use crate::support::cluster::ClusterOptions;
+use crate::support::pair::{PATIENCE, Pair, Sync};
+
+/// A pair whose `ods` side has these settings besides.
+fn pair_with(name: &str, settings: &[(&str, &str)]) -> std::sync::Arc<Pair> {
+    let mut ods = ClusterOptions::ods(&format!("{name}-ods"));
+    for (setting, value) in settings {
+        ods = ods.setting(setting, value);
+    }
+    Pair::start_with(ClusterOptions::source(&format!("{name}-source")), ods)
+}
+
+/// Whether a table is in a state for a reason.
+fn table_is(table: &str, state: &str, reason: &str) -> String {
+    format!(
+        "SELECT EXISTS (SELECT FROM ods.sync_status
+         WHERE table_name = '{table}'::regclass AND state = '{state}' AND reason LIKE '{reason}')"
+    )
+}
+
+#[test]
+fn a_worker_that_waits_for_a_lock_gives_its_slot_up_in_time() {
+    let settings = [("ods.max_retained_wal", "16MB"), ("ods.lock_wait_warning", "500ms")];
+    let pair = pair_with("retained", &settings);
+    let sync = Sync::on(&pair, "retained");
+    let mut source = sync.source();
+    source.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    sync.create_loaded("t", "public.t");
+    let mut holder = sync.ods();
+    holder.run("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
+    source.run("INSERT INTO t VALUES (2)");
+    let mut ods = sync.ods();
+    let blocked = table_is("t", "stalled", "waits for a lock held by process %");
+    ods.wait_until("the blocker is named", &blocked, PATIENCE);
+    sync.source_admin().run(
+        "SELECT count(pg_logical_emit_message(false, 'filler', repeat('x', 1000000)))
+         FROM generate_series(1, 100)",
+    );
+    let given_up = table_is("t", "failed", "%more than ods.max_retained_wal%");
+    ods.wait_until("the slot is given up", &given_up, PATIENCE);
+    sync.source_admin().wait_until(
+        "the source keeps nothing for us",
+        "SELECT NOT EXISTS (SELECT FROM pg_replication_slots)",
+        PATIENCE,
+    );
+    holder.run("COMMIT");
+    ods.run("SELECT ods.resume('t')");
+    sync.wait_loaded("t");
+    sync.assert_same("t", "public.t");
+}
+
+#[test]
+fn a_backlog_is_told_while_it_is_worked_off() {
+    let sync = Sync::shared("backlog");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, body text);
+         ALTER TABLE t ALTER body SET STORAGE EXTERNAL;
+         CREATE PROCEDURE fill() LANGUAGE plpgsql AS $$
+         BEGIN
+             FOR part IN 0 .. 79 LOOP
+                 INSERT INTO t SELECT part * 100 + i, repeat('x', 8000) FROM generate_series(1, 100) AS i;
+                 COMMIT;
+             END LOOP;
+         END $$",
+    );
+    sync.create_loaded("t", "public.t");
+    let mut ods = sync.ods();
+    ods.run(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_sleep(0.001); RETURN NULL; END';
+         CREATE TRIGGER slow AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    source.run("CALL fill()");
+    ods.wait_until(
+        "the backlog is told",
+        "SELECT EXISTS (SELECT FROM ods.sync_status WHERE state = 'catching up' AND lag_bytes > 16 << 20)",
+        PATIENCE,
+    );
+    sync.assert_same("t", "public.t");
+}
+
+#[test]
+fn a_worker_that_is_stuck_is_told() {
+    let sync = Sync::shared("stuck");
+    let mut source = sync.source();
+    source.run("CREATE TABLE t (id int PRIMARY KEY)");
+    sync.create_with("t", "public.t", ", filter => 'pg_sleep(9) IS NOT NULL'");
+    sync.wait_loaded("t");
+    let pid = sync.stream_worker();
+    source.run("INSERT INTO t VALUES (1)");
+    let mut ods = sync.ods();
+    let busy = format!("its worker (process {pid}) has been busy since %");
+    ods.wait_until("the worker is called stuck", &table_is("t", "stalled", &busy), PATIENCE);
+    sync.assert_same("t", "public.t");
+    ods.wait_until("it is no longer", "SELECT state <> 'stalled' FROM ods.sync_status", PATIENCE);
+}
