@@ -11,6 +11,7 @@ pub use opening::Opened;
 use super::board::{StreamEntry, StreamState};
 use super::publication::{self, Upkeep};
 use super::unflushed::Unflushed;
+use super::warnings;
 use crate::apply::applier::{Applier, Care};
 use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
@@ -113,10 +114,8 @@ impl<'e> Session<'e> {
                 Ok(Some(end)) => return Ok(end),
                 // Blamed on the data: the same changes again, one by one, tell which.
                 Err(error) if self.care == Care::Fast && error.kind.retry() == Retry::Never => {
-                    pgrx::log!(
-                        "ods: stream {} applies change by change after: {error}",
-                        self.stream.id
-                    );
+                    let place = format!("stream {} applies change by change", self.stream.id);
+                    warnings::tell(error.context(place));
                     *careful_until = Some(self.sent_end.max(self.position));
                     xact::recover();
                     return Ok(End::Again);

@@ -1,7 +1,7 @@
 //! What the status views say while something goes wrong, and that it goes on by itself afterwards.
 
 use crate::support::client::Ask;
-use crate::support::cluster::ClusterOptions;
+use crate::support::cluster::{ClusterOptions, Shutdown};
 use crate::support::pair::{PATIENCE, Pair, Sync};
 
 /// A pair whose `ods` side has these settings besides.
@@ -97,4 +97,87 @@ fn a_worker_that_is_stuck_is_told() {
     ods.wait_until("the worker is called stuck", &table_is("t", "stalled", &busy), PATIENCE);
     sync.assert_same("t", "public.t");
     ods.wait_until("it is no longer", "SELECT state <> 'stalled' FROM ods.sync_status", PATIENCE);
+}
+
+#[test]
+fn a_catalog_of_another_version_is_told_and_left_alone() {
+    let sync = Sync::shared("version");
+    let mut source = sync.source();
+    source.run("CREATE TABLE t (id int PRIMARY KEY)");
+    sync.create_loaded("t", "public.t");
+    let mut ods = sync.ods();
+    let version = |number: i32| {
+        format!(
+            "CREATE OR REPLACE FUNCTION ods.catalog_version() RETURNS integer LANGUAGE sql AS 'SELECT {number}';
+             SELECT ods.wake()"
+        )
+    };
+    ods.run(&version(99));
+    let refused = table_is("t", "failed", "the catalog has version 99, this library knows %");
+    ods.wait_until("the version is told", &refused, PATIENCE);
+    source.run("INSERT INTO t VALUES (1)");
+    ods.run(&version(1));
+    ods.wait_until(
+        "the table is followed again",
+        "SELECT state IN ('live', 'idle') FROM ods.sync_status",
+        PATIENCE,
+    );
+    sync.assert_same("t", "public.t");
+}
+
+#[test]
+fn a_lack_of_worker_slots_is_told() {
+    // The launcher of ods and the one of Postgres's own subscriptions take one each.
+    let pair = pair_with("no_slot", &[("max_worker_processes", "2")]);
+    let sync = Sync::on(&pair, "no_slot");
+    sync.source().run("CREATE TABLE t (id int PRIMARY KEY)");
+    sync.create("t", "public.t");
+    let told =
+        table_is("t", "loading", "%max_worker_processes is 2.%SET max_worker_processes = 10%");
+    let mut ods = sync.ods();
+    ods.wait_until("the lack is told", &told, PATIENCE);
+    assert_eq!(ods.text("SELECT staleness FROM ods.sync_status"), None, "nothing was ever fresh");
+    assert!(pair.ods.log().contains("workers of ods wait"), "the log does not tell");
+}
+
+#[test]
+fn a_stream_without_room_is_told_and_stops_no_other() {
+    let pair = pair_with("no_room", &[("ods.max_streams", "1")]);
+    let sync = Sync::on(&pair, "no_room");
+    sync.source()
+        .run("CREATE TABLE one (id int PRIMARY KEY); CREATE TABLE two (id int PRIMARY KEY)");
+    sync.create_loaded("one", "public.one");
+    let mut ods = sync.ods();
+    ods.run(&sync.create_server_sql("second"));
+    ods.run(
+        "SELECT ods.create_synced_table('two', server => 'second', source => 'public.two',
+             consumer => 'outside tests')",
+    );
+    let told = table_is("two", "loading", "%ods.max_streams is 1.%SET ods.max_streams = 2%");
+    ods.wait_until("the lack is told", &told, PATIENCE);
+    assert_eq!(
+        ods.text("SELECT reason FROM ods.sync_status WHERE table_name = 'one'::regclass"),
+        None
+    );
+    sync.source().run("INSERT INTO one VALUES (1)");
+    sync.assert_same("one", "public.one");
+}
+
+#[test]
+fn a_source_that_is_away_does_not_fill_the_log() {
+    let pair = Pair::start("away");
+    let sync = Sync::on(&pair, "away");
+    sync.source().run("CREATE TABLE t (id int PRIMARY KEY)");
+    sync.create_loaded("t", "public.t");
+    pair.source.stop(Shutdown::Fast);
+    sync.ods().wait_until(
+        "it was tried a few times",
+        "SELECT attempts >= 4 OR since < now() - interval '3 s' FROM ods.stream_board()
+         WHERE state = 'waiting'",
+        PATIENCE,
+    );
+    let lines = pair.ods.log().lines().filter(|line| line.contains("WARNING:  ods stream")).count();
+    assert_eq!(lines, 1, "{}", pair.ods.log());
+    pair.source.start_again();
+    sync.assert_same("t", "public.t");
 }
