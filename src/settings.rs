@@ -7,7 +7,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::time::Duration;
 
 /// Sixty-four streams are more systems than one operational store usually joins, and their board
-/// entries cost under 64 kB of shared memory. Fixed at start because shared memory is.
+/// entries cost under 128 kB of shared memory. Fixed at start because shared memory is.
 static MAX_STREAMS: GucSetting<i32> = GucSetting::<i32>::new(64);
 
 /// Large enough that the fixed cost of a commit and a set-based statement vanishes, small enough

@@ -396,7 +396,7 @@ impl<'e> Session<'e> {
                 self.loader.restart(id);
             }
             self.loader.retain(&mut self.applier);
-            self.upkeep.look_soon();
+            self.upkeep.tell_anew();
         }
         while self.loader.awaited_mark().is_some_and(|mark| mark <= self.position.0) {
             if self.applier.has_pending() {
@@ -438,7 +438,7 @@ impl<'e> Session<'e> {
 
     /// Heartbeats and the publication.
     fn look_after_control(&mut self) -> Result<Option<End>> {
-        let found = self.upkeep.advance(&mut self.control, &self.stream, &mut self.applier)?;
+        let found = self.upkeep.advance(&mut self.control, &self.stream)?;
         let Some(heartbeat) = found else { return Ok(None) };
         // While there is a backlog the stream itself tells of the past only.
         self.source_end = self.source_end.max(Lsn(heartbeat.probe.lsn));
@@ -491,16 +491,14 @@ impl<'e> Session<'e> {
         }
         self.entry.message_received(clock::now());
         let behind = self.source_end.0.saturating_sub(self.position.0);
-        let (state, reason) = if let Some(reason) = self.upkeep.obstacle() {
-            (StreamState::Live, reason)
-        } else if behind > 16 << 20 {
-            (StreamState::CatchingUp, "")
+        let state = if behind > 16 << 20 {
+            StreamState::CatchingUp
         } else if self.changed_at.elapsed() > 2 * interval {
-            (StreamState::Idle, "")
+            StreamState::Idle
         } else {
-            (StreamState::Live, "")
+            StreamState::Live
         };
-        self.entry.set_state(state, reason);
+        self.entry.set_state(state, "");
     }
 
     fn wait(&mut self) {

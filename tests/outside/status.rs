@@ -181,3 +181,85 @@ fn a_source_that_is_away_does_not_fill_the_log() {
     pair.source.start_again();
     sync.assert_same("t", "public.t");
 }
+
+#[test]
+fn a_table_that_cannot_be_published_stops_no_other() {
+    let sync = Sync::shared("unpublished");
+    let mut admin = sync.source_admin();
+    admin.run(
+        "CREATE TABLE one (id int PRIMARY KEY); CREATE TABLE two (id int PRIMARY KEY);
+         CREATE TABLE \"it's\" (id int PRIMARY KEY); INSERT INTO \"it's\" VALUES (1);
+         GRANT SELECT ON one, two, \"it's\" TO app; ALTER TABLE one OWNER TO app",
+    );
+    for (table, source) in
+        [("its", "public.\"it's\""), ("two", "public.two"), ("one", "public.one")]
+    {
+        sync.create(table, source);
+    }
+    sync.wait_loaded("one");
+    let mut ods = sync.ods();
+    for table in ["its", "two"] {
+        let told =
+            table_is(table, "loading", "%is not wholly in publication%must be owner of table%");
+        ods.wait_until("the refusal is told", &told, PATIENCE);
+    }
+    let one = ods.rows("SELECT state IN ('live', 'idle'), reason FROM ods.sync_status WHERE table_name = 'one'::regclass");
+    assert_eq!(one, [[Some("t".to_owned()), None]]);
+    let fix = ods
+        .text("SELECT fix FROM ods.sync_status WHERE table_name = 'its'::regclass")
+        .expect("a statement to run at the source");
+    admin.run(&fix);
+    sync.wait_loaded("its");
+    sync.assert_same("its", "public.\"it's\"");
+    assert_eq!(
+        ods.text(
+            "SELECT concat(reason, fix) FROM ods.sync_status WHERE table_name = 'its'::regclass"
+        )
+        .as_deref(),
+        Some("")
+    );
+    assert_eq!(sync.state("two"), "loading");
+    admin.run("ALTER TABLE two OWNER TO app; INSERT INTO two VALUES (1)");
+    sync.wait_loaded("two");
+    sync.assert_same("two", "public.two");
+}
+
+#[test]
+fn a_partition_outside_of_the_publication_is_told() {
+    let sync = Sync::shared("unpublished_leaf");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE low PARTITION OF t FOR VALUES FROM (1) TO (501);
+         INSERT INTO t VALUES (1);
+         CREATE PUBLICATION theirs FOR TABLE low",
+    );
+    let mut ods = sync.ods();
+    ods.run("ALTER SERVER src OPTIONS (ADD publication 'theirs')");
+    sync.create_loaded("t", "public.t");
+    source.run("CREATE TABLE high PARTITION OF t FOR VALUES FROM (501) TO (1001); INSERT INTO t VALUES (600)");
+    let told = table_is("t", "loading", "%is not wholly in publication \"theirs\"%");
+    ods.wait_until("the table is not called live", &told, PATIENCE);
+    let fix =
+        ods.text("SELECT fix FROM ods.sync_status").expect("a statement to run at the source");
+    source.run(&fix);
+    sync.wait_same("t", "public.t");
+    sync.wait_loaded("t");
+}
+
+#[test]
+fn the_end_of_a_partitioned_load_is_foretold() {
+    let pair = pair_with("foretold", &[("ods.chunk_rows", "500")]);
+    let sync = Sync::on(&pair, "foretold");
+    sync.source().run(
+        "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE low PARTITION OF t FOR VALUES FROM (1) TO (100001);
+         CREATE TABLE high PARTITION OF t FOR VALUES FROM (100001) TO (200001);
+         INSERT INTO t SELECT i FROM generate_series(1, 200000) AS i; ANALYZE low; ANALYZE high",
+    );
+    sync.create("t", "public.t");
+    let told = "SELECT EXISTS (SELECT FROM ods.sync_status WHERE rows_estimated = 200000
+        AND reason ~ '^[0-9]+ of about 200000 rows read, [0-9]+ rows/s, [0-9:]+ left$')";
+    sync.ods().wait_until("progress is told", told, PATIENCE);
+    sync.wait_loaded("t");
+}

@@ -1,9 +1,9 @@
 //! Short text of fixed size, for shared memory. Pure.
 
 /// Bytes that a text can hold.
-const CAPACITY: usize = 256;
+const CAPACITY: usize = 1024;
 
-/// UTF-8 text, cut at a character where it is longer than 256 bytes.
+/// UTF-8 text, cut at a character where it is longer than 1,024 bytes.
 #[derive(Clone, Copy)]
 pub struct Text {
     length: u16,
@@ -41,15 +41,15 @@ mod tests {
 
     #[test]
     fn is_cut_between_characters() {
-        let text = "ä".repeat(200);
-        assert_eq!(Text::new(&text).as_str(), "ä".repeat(128));
+        let text = "ä".repeat(CAPACITY);
+        assert_eq!(Text::new(&text).as_str(), "ä".repeat(CAPACITY / 2));
         let shifted = format!("x{text}");
-        assert_eq!(Text::new(&shifted).as_str(), format!("x{}", "ä".repeat(127)));
+        assert_eq!(Text::new(&shifted).as_str(), format!("x{}", "ä".repeat(CAPACITY / 2 - 1)));
     }
 
     proptest! {
         #[test]
-        fn keeps_a_prefix(text in ".{0,400}") {
+        fn keeps_a_prefix(text in ".{0,1500}") {
             let kept = Text::new(&text);
             prop_assert!(text.starts_with(kept.as_str()));
             prop_assert!(text.len() > CAPACITY || kept.as_str() == text);

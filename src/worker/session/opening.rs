@@ -15,6 +15,7 @@ use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control, connect_replication};
 use crate::source::postgres::establish::{self, Continuity};
 use crate::source::postgres::exchange::Exchange;
+use crate::source::postgres::quote::quote_literal;
 use crate::source::postgres::replication::Replication;
 use crate::source::postgres::slot;
 use crate::source::postgres::upkeep::Partitions;
@@ -60,7 +61,10 @@ impl<'e> Session<'e> {
             slot::drop(&access, &stream.slot, None)?;
             entry.set_state(
                 StreamState::Failed,
-                "no table of this server follows it: SELECT ods.resume(…);",
+                &format!(
+                    "no table of this server follows it. SELECT ods.resume(table_name) FROM ods.sync_status WHERE server = {} AND state IN ('paused', 'failed');",
+                    quote_literal(&stream.server)
+                ),
             );
             return Ok(Opened::Ended(End::Wait(Duration::from_secs(30))));
         }
@@ -206,7 +210,10 @@ fn begin(
                 ErrorKind::WrongState,
                 format!("replication slot {} exists already, and its changes before now would be missed", stream.slot),
             )
-            .hint(format!("SELECT pg_drop_replication_slot('{}');  -- at the source", stream.slot)));
+            .hint(format!(
+                "SELECT pg_drop_replication_slot({});  -- at the source",
+                quote_literal(&stream.slot)
+            )));
         }
         establish::drop_slot(connection, &stream.slot)?;
     }
@@ -237,7 +244,7 @@ pub(super) fn give_up(stream: &Stream, reason: &str) -> Result<()> {
         for synced in table::of_stream(stream.id)? {
             if matches!(synced.state, TableState::Live | TableState::Loading) {
                 let name = synced.display();
-                let fix = format!("SELECT ods.resume('{name}');");
+                let fix = synced.resume_sql();
                 table::set_state(synced.id, TableState::Failed, Some(reason), Some(&fix))?;
                 incident::record(
                     stream.id,
