@@ -1,4 +1,5 @@
--- What is fresh, what is not, and why. Rows are those of tables that the caller may read.
+-- What is fresh, what is not, and why. Rows are those of tables that the caller may read, and the
+-- barrier keeps a caller's own functions from seeing others first.
 
 -- A lock that a worker waits for: who holds it, and what they run.
 CREATE VIEW ods.lock_wait AS
@@ -47,7 +48,7 @@ SELECT s.server_name AS server,
   CROSS JOIN (SELECT ods.fence_reason() AS reason) f;
 COMMENT ON VIEW ods.stream_status IS 'One row a stream: what it does, why, where it stands and how old that is';
 
-CREATE VIEW ods.sync_status AS
+CREATE VIEW ods.sync_status WITH (security_barrier) AS
 SELECT t.relation AS table_name,
        s.server,
        pg_catalog.format('%I.%I', t.source_schema, t.source_table) AS source,
@@ -97,7 +98,7 @@ SELECT t.relation AS table_name,
  WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
 COMMENT ON VIEW ods.sync_status IS 'One row a synced table: what it does, why, how old it is, how far its load has come';
 
-CREATE VIEW ods.incidents AS
+CREATE VIEW ods.incidents WITH (security_barrier) AS
 SELECT i.at, coalesce(i.relation::text, i.table_name) AS table_name, s.server_name AS server, i.kind, i.message, i.fix
   FROM ods.incident i
   LEFT JOIN ods.stream s USING (stream_id)

@@ -1,6 +1,6 @@
 //! The maintenance worker of a database: tells the board which streams the catalog wants.
 
-use super::board::{self, DatabaseState, MaintenanceEntry};
+use super::board::{self, DatabaseState, MaintenanceEntry, WantedStream};
 use super::{MAINTENANCE, warnings};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
@@ -21,7 +21,7 @@ enum Catalog {
     /// It was written by another version of the extension.
     UnknownVersion(OdsError),
     /// These streams have at least one synced table.
-    Streams(Vec<i32>),
+    Streams(Vec<WantedStream>),
 }
 
 /// Main function of a maintenance worker; the argument is the index of its database on the board.
@@ -75,9 +75,19 @@ fn read_catalog() -> Result<Catalog> {
             return Ok(Catalog::Absent);
         }
         client
-            .select("SELECT stream_id FROM ods.stream", None, &[])?
-            .filter_map(|row| row.get::<i32>(1).transpose())
-            .collect::<std::result::Result<_, _>>()
+            .select(
+                "SELECT stream_id, server_name::pg_catalog.text, stream_name FROM ods.stream",
+                None,
+                &[],
+            )?
+            .map(|row| {
+                Ok(WantedStream {
+                    id: row.get(1)?.unwrap_or_default(),
+                    server: row.get(2)?.unwrap_or_default(),
+                    slot: row.get(3)?.unwrap_or_default(),
+                })
+            })
+            .collect::<std::result::Result<_, SpiError>>()
             .map(Catalog::Streams)
     })
     .map_err(|error: SpiError| {
@@ -99,8 +109,8 @@ fn obey(entry: &MaintenanceEntry, catalog: &Catalog) -> Result<Verdict> {
             warnings::tell(error.clone().context(MAINTENANCE));
             Ok(Verdict::Stay)
         }
-        Catalog::Streams(stream_ids) => {
-            let without_room = board::want(entry.database(), stream_ids)?;
+        Catalog::Streams(streams) => {
+            let without_room = board::want(entry.database(), streams)?;
             if without_room == 0 {
                 entry.say(DatabaseState::Running, "");
                 return Ok(Verdict::Stay);

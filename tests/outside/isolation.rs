@@ -181,3 +181,23 @@ fn what_is_shown_as_the_fix_can_be_pasted() {
     assert_eq!(ods.number(&format!("SELECT count(*) FROM {odd} WHERE _ods_deleted_at IS NULL")), 1);
     assert_eq!(ods.number(&format!("SELECT count(*) FROM {odd}")), 2);
 }
+
+#[test]
+fn triggers_fire_whatever_sessions_of_the_database_say() {
+    let sync = Sync::shared("isolation_origin");
+    sync.source().run("CREATE TABLE t (id int PRIMARY KEY)");
+    sync.create_loaded("t", "public.t");
+    let mut ods = sync.ods();
+    ods.run(
+        "CREATE TABLE seen (id int);
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO public.seen VALUES (NEW.id); RETURN NULL; END';
+         CREATE TRIGGER see AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION see();
+         ALTER DATABASE isolation_origin SET session_replication_role = 'replica'",
+    );
+    let worker = sync.stream_worker();
+    ods.run(&format!("SELECT pg_terminate_backend({worker}, 5000)"));
+    sync.source().run("INSERT INTO t VALUES (1)");
+    sync.assert_same("t", "public.t");
+    assert_eq!(ods.number("SELECT count(*) FROM seen"), 1);
+}

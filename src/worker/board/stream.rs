@@ -1,7 +1,7 @@
 //! Entries of streams: what their worker tells, and what others read.
 
 use super::process::Process;
-use super::text::Text;
+use super::text::{Name, Reason};
 use super::{Board, board, wake_launcher};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::shmem::{Region, Slot};
@@ -97,8 +97,12 @@ pub struct Entry {
     /// Its worker.
     pub process: Process,
     state: StreamState,
-    reason: Text,
+    reason: Reason,
     since: i64,
+    /// Its foreign server.
+    server: Name,
+    /// Its slot at the source.
+    slot: Name,
 }
 
 impl Entry {
@@ -108,8 +112,10 @@ impl Entry {
         wanted: false,
         process: Process::STOPPED,
         state: StreamState::Stopped,
-        reason: Text::EMPTY,
+        reason: Reason::EMPTY,
         since: 0,
+        server: Name::EMPTY,
+        slot: Name::EMPTY,
     };
 
     /// The entry of a stream that is to be started.
@@ -139,7 +145,7 @@ impl Entry {
             self.since = now;
         }
         self.state = state;
-        self.reason = Text::new(reason);
+        self.reason = Reason::new(reason);
     }
 
     /// The worker has ended; what it said last stands if it is the reason.
@@ -245,21 +251,48 @@ fn busy_since(entry: &Entry, seen_at: i64, patience: i64, now: i64) -> i64 {
     if is_told && now.saturating_sub(seen_at) > patience { seen_at } else { 0 }
 }
 
+/// A stream of a database that is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedStream {
+    /// `ods.stream.stream_id`.
+    pub id: i32,
+    /// Its foreign server.
+    pub server: String,
+    /// Its slot at the source.
+    pub slot: String,
+}
+
+/// Server and slot of each stream that a database runs, for those who take the database away.
+/// Those of a fenced copy are not its own. Without the board there are none.
+pub fn slots(database: Oid) -> Vec<(String, String)> {
+    let Ok(board) = board() else { return Vec::new() };
+    board.read(|_, streams| {
+        streams
+            .iter()
+            .filter(|stream| stream.database == database && stream.wanted)
+            .filter(|stream| stream.state != StreamState::Fenced)
+            .map(|stream| (stream.server.as_str().to_owned(), stream.slot.as_str().to_owned()))
+            .collect()
+    })
+}
+
 /// Makes the board's streams of a database those that the catalog wants; the launcher does the
 /// rest. Returns how many found no room.
-pub fn want(database: Oid, stream_ids: &[i32]) -> Result<usize> {
+pub fn want(database: Oid, wanted: &[WantedStream]) -> Result<usize> {
     let board = board()?;
     let now = clock::now();
     let without_room = board.write(|_, streams| {
         for stream in streams.iter_mut().filter(|stream| stream.database == database) {
-            stream.wanted = stream_ids.contains(&stream.stream_id);
+            stream.wanted = wanted.iter().any(|wanted| wanted.id == stream.stream_id);
             if !stream.wanted {
                 stream.say(StreamState::Stopped, "", now);
             }
         }
         let mut without_room = 0;
-        for &stream_id in stream_ids {
-            if let Some(stream) = streams.iter_mut().find(|s| s.is(database, stream_id)) {
+        for WantedStream { id, server, slot } in wanted {
+            if let Some(stream) = streams.iter_mut().find(|s| s.is(database, *id)) {
+                stream.server = Name::new(server);
+                stream.slot = Name::new(slot);
                 if stream.state == StreamState::Stopped {
                     stream.say(StreamState::Starting, "", now);
                 }
@@ -270,7 +303,9 @@ pub fn want(database: Oid, stream_ids: &[i32]) -> Result<usize> {
                 without_room += 1;
                 continue;
             };
-            *stream = Entry::wanted(database, stream_id, now);
+            *stream = Entry::wanted(database, *id, now);
+            stream.server = Name::new(server);
+            stream.slot = Name::new(slot);
             // Nobody finds the entry before the lock is released, so nobody sees old counters.
             if let Some(slot) = board.slot(index) {
                 slot.counters.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));

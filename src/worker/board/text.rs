@@ -1,16 +1,22 @@
 //! Short text of fixed size, for shared memory. Pure.
 
-/// Bytes that a text can hold.
+/// Bytes that a reason can hold: a sentence, and a statement to paste.
 const CAPACITY: usize = 1024;
 
-/// UTF-8 text, cut at a character where it is longer than 1,024 bytes.
+/// Why something is as it is.
+pub type Reason = Text<CAPACITY>;
+
+/// A name as Postgres takes it.
+pub type Name = Text<64>;
+
+/// UTF-8 text, cut at a character where it is longer than so many bytes.
 #[derive(Clone, Copy)]
-pub struct Text {
+pub struct Text<const CAPACITY: usize> {
     length: u16,
     bytes: [u8; CAPACITY],
 }
 
-impl Text {
+impl<const CAPACITY: usize> Text<CAPACITY> {
     /// No text.
     pub const EMPTY: Self = Self { length: 0, bytes: [0; CAPACITY] };
 
@@ -42,15 +48,15 @@ mod tests {
     #[test]
     fn is_cut_between_characters() {
         let text = "ä".repeat(CAPACITY);
-        assert_eq!(Text::new(&text).as_str(), "ä".repeat(CAPACITY / 2));
+        assert_eq!(Reason::new(&text).as_str(), "ä".repeat(CAPACITY / 2));
         let shifted = format!("x{text}");
-        assert_eq!(Text::new(&shifted).as_str(), format!("x{}", "ä".repeat(CAPACITY / 2 - 1)));
+        assert_eq!(Reason::new(&shifted).as_str(), format!("x{}", "ä".repeat(CAPACITY / 2 - 1)));
     }
 
     proptest! {
         #[test]
         fn keeps_a_prefix(text in ".{0,1500}") {
-            let kept = Text::new(&text);
+            let kept = Reason::new(&text);
             prop_assert!(text.starts_with(kept.as_str()));
             prop_assert!(text.len() > CAPACITY || kept.as_str() == text);
             prop_assert!(text.len() <= CAPACITY || kept.as_str().len() > CAPACITY - 4);
