@@ -1,7 +1,6 @@
 -- What workers tell about themselves, for the status views.
--- A view calls functions with the rights of whoever reads the view, so that this one is for all.
+-- A view calls functions with the rights of whoever reads the view, so that these are for all.
 COMMENT ON FUNCTION ods.stream_board() IS 'Streams of this database as their workers tell them; ods.stream_status reads it';
-REVOKE ALL ON FUNCTION ods.maintenance_board() FROM PUBLIC;
 COMMENT ON FUNCTION ods.maintenance_board() IS 'The maintenance worker of this database and why it waits, where it does';
 
 REVOKE ALL ON FUNCTION ods.wake() FROM PUBLIC;

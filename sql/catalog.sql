@@ -4,6 +4,13 @@
 -- No foreign keys: they exist before the rows of a restore come, and a parallel pg_restore brings
 -- those in any order. What depends on a row goes with it by the triggers of drop.sql.
 
+-- The version of the tables below, which the library compares with the one it knows. A function, so
+-- that it comes with the scripts that made the tables, and no dump carries it elsewhere.
+CREATE FUNCTION ods.catalog_version() RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    AS 'SELECT 1';
+COMMENT ON FUNCTION ods.catalog_version() IS 'the version of the catalog tables of ods in this database';
+
 -- Which database this catalog was written for. A catalog found under another system identifier,
 -- database oid or timeline belongs to a copy: it stands fenced until ods.adopt_database().
 -- The row is written with the first stream, so that a dump never meets a row of the new database.
@@ -11,8 +18,7 @@ CREATE TABLE ods.identity (
     only_row boolean CONSTRAINT identity_pkey PRIMARY KEY DEFAULT true CONSTRAINT identity_one_row CHECK (only_row),
     system_identifier text NOT NULL,
     database_oid oid NOT NULL,
-    timeline integer NOT NULL,
-    catalog_version integer NOT NULL
+    timeline integer NOT NULL
 );
 SELECT pg_catalog.pg_extension_config_dump('ods.identity', '');
 

@@ -15,6 +15,8 @@ COMMENT ON FUNCTION ods.release_stream() IS 'removes what is kept about deleted 
 
 CREATE TRIGGER release_stream AFTER DELETE ON ods.stream
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION ods.release_stream();
+-- A session that sets session_replication_role must not leave half of it behind.
+ALTER TABLE ods.stream ENABLE ALWAYS TRIGGER release_stream;
 
 CREATE FUNCTION ods.release_table() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -34,6 +36,7 @@ COMMENT ON FUNCTION ods.release_table() IS 'removes what is kept about deleted s
 
 CREATE TRIGGER release_table AFTER DELETE ON ods.synced_table
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION ods.release_table();
+ALTER TABLE ods.synced_table ENABLE ALWAYS TRIGGER release_table;
 
 -- Dropped tables and servers leave the catalog with the statement that drops them, whichever it is.
 CREATE FUNCTION ods.release_dropped() RETURNS event_trigger
@@ -60,5 +63,6 @@ COMMENT ON FUNCTION ods.release_dropped() IS
     'removes dropped tables and servers from the catalog of ods';
 
 CREATE EVENT TRIGGER ods_release_dropped ON sql_drop EXECUTE FUNCTION ods.release_dropped();
+ALTER EVENT TRIGGER ods_release_dropped ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER ods_release_dropped IS
     'removes dropped tables and servers from the catalog of ods';

@@ -1,4 +1,5 @@
--- What is fresh, what is not, and why. Rows are those of tables that the caller may read.
+-- What is fresh, what is not, and why. Rows are those of tables that the caller may read, and the
+-- barrier keeps a caller's own functions from seeing others first.
 
 -- A lock that a worker waits for: who holds it, and what they run.
 CREATE VIEW ods.lock_wait AS
@@ -20,12 +21,16 @@ CREATE VIEW ods.stream_status AS
 SELECT s.server_name AS server,
        s.stream_name AS stream,
        CASE WHEN f.reason IS NOT NULL THEN 'fenced'
-            WHEN w.reason IS NOT NULL THEN 'stalled'
+            WHEN m.state = 'refused' THEN 'failed'
+            WHEN b.stream_id IS NULL AND m.reason IS NOT NULL THEN 'waiting'
+            WHEN w.reason IS NOT NULL OR b.busy_since IS NOT NULL THEN 'stalled'
             ELSE coalesce(b.state, 'starting') END AS state,
-       coalesce(f.reason, w.reason, nullif(b.reason, '')) AS reason,
+       coalesce(f.reason, CASE WHEN m.state = 'refused' OR b.stream_id IS NULL THEN m.reason END, w.reason,
+           'its worker (process ' || b.pid || ') has been busy since ' || b.busy_since, nullif(b.reason, '')) AS reason,
        p.position,
        p.fresh_as_of,
-       greatest(pg_catalog.clock_timestamp() + coalesce(k.clock_skew, interval '0') - p.fresh_as_of, interval '0') AS staleness,
+       CASE WHEN p.fresh_as_of IS NOT NULL
+            THEN greatest(pg_catalog.clock_timestamp() + coalesce(k.clock_skew, interval '0') - p.fresh_as_of, interval '0') END AS staleness,
        CASE WHEN b.source_end IS NOT NULL AND p.position IS NOT NULL
             THEN greatest(b.source_end - (p.position::pg_catalog.pg_lsn - '0/0'::pg_catalog.pg_lsn), 0)::bigint END AS lag_bytes,
        b.rows_applied,
@@ -37,12 +42,13 @@ SELECT s.server_name AS server,
   FROM ods.stream s
   LEFT JOIN ods.stream_position p USING (stream_id)
   LEFT JOIN ods.stream_board() b USING (stream_id)
+  LEFT JOIN ods.maintenance_board() m ON true
   LEFT JOIN (SELECT l.stream_id, pg_catalog.min(l.reason) AS reason FROM ods.lock_wait l GROUP BY 1) w USING (stream_id)
   CROSS JOIN LATERAL (SELECT pg_catalog.make_interval(secs => b.clock_skew_us / 1e6) AS clock_skew) k
   CROSS JOIN (SELECT ods.fence_reason() AS reason) f;
 COMMENT ON VIEW ods.stream_status IS 'One row a stream: what it does, why, where it stands and how old that is';
 
-CREATE VIEW ods.sync_status AS
+CREATE VIEW ods.sync_status WITH (security_barrier) AS
 SELECT t.relation AS table_name,
        s.server,
        pg_catalog.format('%I.%I', t.source_schema, t.source_table) AS source,
@@ -58,14 +64,15 @@ SELECT t.relation AS table_name,
             ELSE s.reason END AS reason,
        CASE WHEN ts.state = 'live' THEN s.fresh_as_of ELSE ts.fresh_as_of END AS fresh_as_of,
        CASE WHEN ts.state = 'live' THEN s.staleness
-            ELSE greatest(pg_catalog.clock_timestamp() + coalesce(s.clock_skew, interval '0') - ts.fresh_as_of, interval '0') END AS staleness,
+            WHEN ts.fresh_as_of IS NOT NULL
+            THEN greatest(pg_catalog.clock_timestamp() + coalesce(s.clock_skew, interval '0') - ts.fresh_as_of, interval '0') END AS staleness,
        s.lag_bytes,
        ts.rows_applied,
        l.rows_done AS rows_loaded,
        l.rows_estimated,
        coalesce(r.rereads, 0) AS rereads,
        ts.last_error,
-       CASE WHEN ts.state IN ('paused', 'failed') THEN ts.fix END AS fix,
+       ts.fix,
        t.consumer,
        t.tier,
        t.max_staleness,
@@ -91,7 +98,7 @@ SELECT t.relation AS table_name,
  WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
 COMMENT ON VIEW ods.sync_status IS 'One row a synced table: what it does, why, how old it is, how far its load has come';
 
-CREATE VIEW ods.incidents AS
+CREATE VIEW ods.incidents WITH (security_barrier) AS
 SELECT i.at, coalesce(i.relation::text, i.table_name) AS table_name, s.server_name AS server, i.kind, i.message, i.fix
   FROM ods.incident i
   LEFT JOIN ods.stream s USING (stream_id)

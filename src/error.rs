@@ -172,6 +172,14 @@ impl OdsError {
         self
     }
 
+    /// Message and hint on one line, for the status views.
+    pub fn told(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}. {hint}", self.message.trim_end_matches('.')),
+            None => self.message.clone(),
+        }
+    }
+
     /// The same error, its message led by where it happened.
     #[must_use]
     pub fn context(mut self, place: impl fmt::Display) -> Self {

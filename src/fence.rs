@@ -13,10 +13,11 @@ use crate::settings;
 use crate::worker::board;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, Spi};
+use std::cmp::Ordering;
 
 /// The version of the catalog tables that this library reads and writes. A worker leaves a catalog
-/// of another version alone.
-pub const CATALOG_VERSION: i32 = 1;
+/// of another version alone; `ods.catalog_version()` tells which it is.
+const CATALOG_VERSION: i32 = 1;
 
 /// Whether this database is the one its catalog was written for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,24 +50,15 @@ impl Promotion {
 }
 
 /// The row of `ods.identity`.
-struct Recorded {
-    identity: Identity,
-    catalog_version: i32,
-}
-
-fn recorded() -> Option<Recorded> {
-    let columns = [c"system_identifier", c"database_oid", c"timeline", c"catalog_version"];
-    let rows =
-        scan::rows(extension::table(c"identity")?, columns, |[system, oid, timeline, version]| {
-            Some(Recorded {
-                identity: Identity {
-                    system_identifier: system.text()?,
-                    database: oid.oid()?,
-                    timeline: timeline.integer()?.cast_unsigned(),
-                },
-                catalog_version: version.integer()?,
-            })
-        });
+fn recorded() -> Option<Identity> {
+    let columns = [c"system_identifier", c"database_oid", c"timeline"];
+    let rows = scan::rows(extension::table(c"identity")?, columns, |[system, oid, timeline]| {
+        Some(Identity {
+            system_identifier: system.text()?,
+            database: oid.oid()?,
+            timeline: timeline.integer()?.cast_unsigned(),
+        })
+    });
     rows.into_iter().next()
 }
 
@@ -99,13 +91,25 @@ fn judge(recorded: Option<&Identity>, here: &Identity, promotion: Promotion) -> 
 
 /// Whether this database may connect to its sources. Only [`Fence::Ours`] may.
 pub fn status() -> Fence {
-    let recorded = recorded().map(|recorded| recorded.identity);
-    judge(recorded.as_ref(), &identity::current(), Promotion::setting())
+    judge(recorded().as_ref(), &identity::current(), Promotion::setting())
 }
 
-/// The version recorded with the identity, `None` before the first stream.
-pub fn catalog_version() -> Option<i32> {
-    recorded().map(|recorded| recorded.catalog_version)
+/// What is to be told where the catalog tables are not of the version that this library knows.
+pub fn foreign_version() -> Result<Option<OdsError>> {
+    if extension::table(c"identity").is_none() {
+        return Ok(None);
+    }
+    let version = Spi::get_one::<i32>("SELECT ods.catalog_version()")
+        .map_err(|error| bug(&error))?
+        .unwrap_or_default();
+    let hint = match version.cmp(&CATALOG_VERSION) {
+        Ordering::Equal => return Ok(None),
+        Ordering::Less => "ALTER EXTENSION ods UPDATE;",
+        Ordering::Greater => "Install the release of ods that made it, then restart this server.",
+    };
+    let message =
+        format!("the catalog has version {version}, this library knows {CATALOG_VERSION}");
+    Ok(Some(OdsError::new(ErrorKind::WrongState, message).hint(hint)))
 }
 
 /// Whether rows may be inserted into synced tables by anyone: the database does not stream, and a
@@ -126,7 +130,7 @@ pub fn confirm() -> Result<Fence> {
     let status = status();
     let here = identity::current();
     if status == Fence::Ours
-        && recorded().is_some_and(|recorded| recorded.identity.timeline != here.timeline)
+        && recorded().is_some_and(|recorded| recorded.timeline != here.timeline)
     {
         replace()?;
     }
@@ -150,15 +154,10 @@ fn write_identity(on_conflict: &str) -> Result<()> {
     let _owner = ActAs::owner_of(catalog);
     Spi::run_with_args(
         &format!(
-            "INSERT INTO ods.identity (system_identifier, database_oid, timeline, catalog_version) \
-             VALUES ($1, $2, $3, $4) {on_conflict}"
+            "INSERT INTO ods.identity (system_identifier, database_oid, timeline) \
+             VALUES ($1, $2, $3) {on_conflict}"
         ),
-        &[
-            here.system_identifier.into(),
-            here.database.into(),
-            here.timeline.cast_signed().into(),
-            CATALOG_VERSION.into(),
-        ],
+        &[here.system_identifier.into(), here.database.into(), here.timeline.cast_signed().into()],
     )
     .map_err(|error| bug(&error))
 }

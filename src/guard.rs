@@ -321,11 +321,21 @@ mod tests {
     }
 
     #[pg_test]
+    fn a_catalog_of_another_version_is_told() {
+        assert!(fence::foreign_version().is_ok_and(|error| error.is_none()));
+        run(
+            "CREATE OR REPLACE FUNCTION ods.catalog_version() RETURNS integer LANGUAGE sql AS 'SELECT 0'",
+        );
+        let error = fence::foreign_version().expect("the version can be asked for");
+        let hint = error.and_then(|error| error.hint);
+        assert_eq!(hint.as_deref(), Some("ALTER EXTENSION ods UPDATE;"));
+    }
+
+    #[pg_test]
     fn identity_is_recorded_once() {
         assert_eq!(fence::status(), Fence::NoIdentity);
         fence::record().expect("the identity can be recorded");
         assert_eq!(fence::status(), Fence::Ours);
-        assert_eq!(fence::catalog_version(), Some(fence::CATALOG_VERSION));
         run("UPDATE ods.identity SET database_oid = 1");
         fence::record().expect("the identity can be recorded");
         assert!(matches!(fence::status(), Fence::Foreign { .. }));

@@ -54,6 +54,7 @@ pgrx::extension_sql_file!(
     ]
 );
 pgrx::extension_sql_file!("../sql/views.sql", name = "views", requires = ["board", "fence"]);
+pgrx::extension_sql_file!("../sql/comments.sql", name = "comments", requires = ["views"]);
 pgrx::extension_sql_file!("../sql/wait.sql", name = "wait", requires = ["views"]);
 pgrx::extension_sql_file!(
     "../sql/access.sql",

@@ -7,7 +7,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::time::Duration;
 
 /// Sixty-four streams are more systems than one operational store usually joins, and their board
-/// entries cost under 64 kB of shared memory. Fixed at start because shared memory is.
+/// entries cost under 128 kB of shared memory. Fixed at start because shared memory is.
 static MAX_STREAMS: GucSetting<i32> = GucSetting::<i32>::new(64);
 
 /// Large enough that the fixed cost of a commit and a set-based statement vanishes, small enough
@@ -43,6 +43,10 @@ static MAX_RETAINED_WAL: GucSetting<i32> = GucSetting::<i32>::new(50 * 1024);
 /// In ms. Ten seconds is longer than any DDL that behaves, and within the staleness that a
 /// real-time table usually promises.
 static LOCK_WAIT_WARNING: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+
+/// A worker that waits for a lock this many times as long lets go and begins anew: what its slot
+/// holds back at the source is judged there.
+const LOCK_WAITS: u32 = 6;
 
 /// Off, because a promoted clone looks like a failover: a person says which of the two it is.
 static TAKEOVER_ON_PROMOTION: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -90,6 +94,11 @@ pub fn network_timeout() -> Duration {
 /// Bytes of WAL a slot may hold back at its source before it is given up; `None` is no bound.
 pub fn max_retained_wal() -> Option<u64> {
     u64::try_from(MAX_RETAINED_WAL.get()).ok().map(|megabytes| megabytes * 1024 * 1024)
+}
+
+/// How long a stream worker waits for a lock before it begins anew.
+pub fn lock_timeout() -> Duration {
+    milliseconds(&LOCK_WAIT_WARNING) * LOCK_WAITS
 }
 
 /// Whether a new timeline of this server goes on streaming instead of standing fenced.
@@ -201,7 +210,7 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"ods.lock_wait_warning",
         c"Time the applier waits for a lock before it shows the blocker.",
-        c"",
+        c"After six times as long it lets go, looks at the WAL that its slot holds back, and tries again.",
         &LOCK_WAIT_WARNING,
         100,
         3_600_000,

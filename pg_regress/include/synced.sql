@@ -2,8 +2,8 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS ods;
 CREATE OR REPLACE PROCEDURE pg_temp.make_synced(target regclass, server name DEFAULT 'crm') LANGUAGE sql AS $$
-    INSERT INTO ods.identity (system_identifier, database_oid, timeline, catalog_version)
-    SELECT system_identifier::text, d.oid, timeline_id, 1
+    INSERT INTO ods.identity (system_identifier, database_oid, timeline)
+    SELECT system_identifier::text, d.oid, timeline_id
       FROM pg_control_system(), pg_control_checkpoint(), pg_database d
      WHERE datname = current_database()
         ON CONFLICT DO NOTHING;

@@ -35,6 +35,24 @@ DROP SCHEMA ods CASCADE;
 INSERT INTO customer VALUES (1);
 CALL pg_temp.make_synced('customer');
 DELETE FROM customer;
+-- Its schema takes it along.
+BEGIN;
+DROP SCHEMA ods CASCADE;
+ROLLBACK;
+DROP SCHEMA ods CASCADE;
+INSERT INTO customer VALUES (3);
+-- So does its owner.
+CREATE ROLE drop_owner SUPERUSER;
+SET ROLE drop_owner;
+\set ECHO none
+\i :setup
+\set ECHO all
+CALL pg_temp.make_synced('customer');
+RESET ROLE;
+DELETE FROM customer;
+DROP OWNED BY drop_owner CASCADE;
+DELETE FROM customer;
+DROP ROLE drop_owner;
 \c :database
 DROP DATABASE drop_extension;
 \set ECHO none

@@ -28,6 +28,14 @@ SELECT relation FROM ods.synced_table ORDER BY 1;
 ROLLBACK;
 SELECT relation FROM ods.synced_table ORDER BY 1;
 
+-- Whatever the session says of triggers.
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DROP TABLE two;
+SELECT relation FROM ods.synced_table ORDER BY 1;
+SELECT count(*) FROM ods.table_state;
+ROLLBACK;
+
 -- A role without any right on the catalog drops its own table.
 CREATE ROLE drop_owner;
 ALTER TABLE three OWNER TO drop_owner;

@@ -24,7 +24,7 @@ fn alter_synced_table(
     on_delete: default!(Option<&str>, "NULL"),
 ) -> std::result::Result<(), ErrorReport> {
     let change = Change { consumer, tier, max_staleness, filter, on_delete };
-    Ok(alter(&relation, &change)?)
+    Ok(alter(relation, &change)?)
 }
 
 struct Change<'a> {
@@ -35,8 +35,8 @@ struct Change<'a> {
     on_delete: Option<&'a str>,
 }
 
-fn alter(relation: &PgRelation, change: &Change<'_>) -> Result<()> {
-    let id = lookup::owned_table(relation)?;
+fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
+    let id = lookup::owned_table(&relation)?;
     let on_delete = change.on_delete.map(parse_on_delete).transpose()?;
     check_choices(
         change.consumer.unwrap_or("unchanged"),
@@ -48,7 +48,10 @@ fn alter(relation: &PgRelation, change: &Change<'_>) -> Result<()> {
         target::check_filter(&source_columns(id)?, filter)?;
     }
     if on_delete == Some(OnDelete::Mark) {
-        target::add_mark(relation)?;
+        let (schema, name) = (relation.namespace().to_owned(), relation.name().to_owned());
+        // A table that is open here can't be altered.
+        drop(relation);
+        target::add_mark(&schema, &name)?;
     }
     owner::as_extension_owner(|| {
         // Rows that stayed although the source let them go have to leave, or to lose or get a mark.

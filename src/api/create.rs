@@ -289,8 +289,10 @@ fn plan_columns(
                 format!("table {display} of the source has no column {name:?}"),
             )
             .hint(format!(
-                "SELECT columns FROM ods.discover('{}') WHERE source_table = '{}';",
-                request.server, source.name
+                "SELECT columns FROM ods.discover({}) WHERE source_schema = {} AND source_table = {};",
+                quote_literal(request.server),
+                quote_literal(&source.schema),
+                quote_literal(&source.name)
             ))
         })?;
         if column.generated != Generated::No {

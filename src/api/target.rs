@@ -405,12 +405,12 @@ pub fn check_filter(columns: &[(String, String)], filter: &str) -> Result<()> {
 }
 
 /// Gives a table the column that says since when a row is gone at its source.
-pub fn add_mark(relation: &pgrx::PgRelation) -> Result<()> {
+pub fn add_mark(schema: &str, name: &str) -> Result<()> {
     execute(
         &format!(
             "ALTER TABLE {}.{} ADD COLUMN IF NOT EXISTS _ods_deleted_at timestamptz",
-            quote_ident(relation.namespace()),
-            quote_ident(relation.name())
+            quote_ident(schema),
+            quote_ident(name)
         ),
         &[],
     )?;

@@ -2,7 +2,7 @@
 
 use crate::api::lookup;
 use crate::catalog::deferred_index::{self, DeferredIndex};
-use crate::catalog::table::{TableState, execute, read_anew, set_state};
+use crate::catalog::table::{TableState, execute, read_anew, resume_sql, set_state};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::owner;
 use crate::worker::board;
@@ -14,9 +14,10 @@ use pgrx::prelude::*;
 /// WAL for it. `ods.resume` brings it up to date.
 #[pg_extern(volatile, parallel_unsafe)]
 fn pause(relation: PgRelation) -> std::result::Result<(), ErrorReport> {
+    let fix = resume_sql(relation.namespace(), relation.name());
     Ok(change_state(&relation, |id, state| match state.as_str() {
         "paused" => Ok(()),
-        _ => set_state(id, TableState::Paused, Some("paused by ods.pause"), Some("ods.resume")),
+        _ => set_state(id, TableState::Paused, Some("paused by ods.pause"), Some(&fix)),
     })?)
 }
 

@@ -1,6 +1,7 @@
 //! Gathers changes of all tables of a stream and writes them, in one local transaction with the
 //! stream's position.
 
+use crate::apply::fix;
 use crate::apply::pass::Pass;
 use crate::apply::route::Routes;
 use crate::apply::target::Target;
@@ -412,10 +413,7 @@ fn bad_change(error: BatchError) -> OdsError {
 
 fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) -> Result<()> {
     let name = synced.display();
-    let fix = match &error.hint {
-        Some(hint) if !hint.is_empty() => format!("{hint} Then: SELECT ods.resume('{name}');"),
-        _ => format!("SELECT ods.resume('{name}');"),
-    };
+    let fix = fix::of(synced, error)?;
     table::set_state(id, TableState::Failed, Some(&error.message), Some(&fix))?;
     incident::record(
         stream_id,

@@ -6,6 +6,7 @@
 pub mod applier;
 pub mod bulk;
 pub mod chunk;
+mod fix;
 mod pass;
 pub mod route;
 pub mod statements;

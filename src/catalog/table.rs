@@ -145,10 +145,21 @@ impl SyncedTable {
         self.sweep == Sweep::None && self.members.iter().all(|member| member.loaded)
     }
 
-    /// The name for messages.
+    /// The name for messages, as SQL.
     pub fn display(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
+        pgrx::spi::quote_qualified_identifier(&self.schema, &self.name)
     }
+
+    /// The statement that brings the table up to date.
+    pub fn resume_sql(&self) -> String {
+        resume_sql(&self.schema, &self.name)
+    }
+}
+
+/// The statement that brings a table up to date.
+pub fn resume_sql(schema: &str, name: &str) -> String {
+    let name = pgrx::spi::quote_qualified_identifier(schema, name);
+    format!("SELECT ods.resume({});", pgrx::spi::quote_literal(name))
 }
 
 fn unknown(what: &str, value: &str) -> OdsError {
@@ -350,14 +361,24 @@ pub fn hold_load(
 
 /// Says what a loading table is doing; false if somebody is about to change its state.
 pub fn set_reason(table_id: i32, reason: Option<&str>) -> Result<bool> {
+    explain(table_id, reason, None)
+}
+
+/// Says what stands in the way of a loading table, and the statement that helps; false if somebody
+/// is about to change its state.
+pub fn set_obstacle(table_id: i32, reason: &str, fix: &str) -> Result<bool> {
+    explain(table_id, Some(reason), Some(fix))
+}
+
+fn explain(table_id: i32, reason: Option<&str>, fix: Option<&str>) -> Result<bool> {
     let is_held = held(
         "SELECT FROM ods.table_state WHERE table_id = $1 AND state = 'loading' FOR NO KEY UPDATE SKIP LOCKED",
         &[table_id.into()],
     )?;
     if is_held {
         execute(
-            "UPDATE ods.table_state SET reason = $2 WHERE table_id = $1",
-            &[table_id.into(), reason.into()],
+            "UPDATE ods.table_state SET reason = $2, fix = $3 WHERE table_id = $1",
+            &[table_id.into(), reason.into(), fix.into()],
         )?;
     }
     Ok(is_held)

@@ -52,6 +52,7 @@ pub(super) fn before(statement: Statement) -> Result<Option<Pending>> {
         Statement::RenameServer { .. }
         | Statement::DropServers { .. }
         | Statement::DropExtension
+        | Statement::DropDatabase { .. }
         | Statement::UseAlone { .. } => Ok(None),
     }
 }

@@ -27,6 +27,23 @@ pub(super) fn before(statement: &Statement, standing: Standing) -> Result<Option
             board::hold_database(*database)?;
             Ok(None)
         }
+        Statement::DropDatabase { database } => {
+            // Nobody can reach the sources once the database has gone, nor from outside of it.
+            let slots = board::slots(*database);
+            board::hold_database(*database)?;
+            Ok((!slots.is_empty()).then(|| -> Pending {
+                Box::new(move || {
+                    for (server, slot) in slots {
+                        warn_of_slot(
+                            &server,
+                            &slot,
+                            "Only its own database could reach its source",
+                        );
+                    }
+                    Ok(())
+                })
+            }))
+        }
         Statement::RenameServer { from, to } => {
             let (from, to) = (from.clone(), to.clone());
             let is_ours = synced::streams().iter().any(|stream| stream.server == from);
@@ -87,25 +104,28 @@ impl Leaving {
                 Some(Ok(access)) => slot::drop(access, &self.slot, self.publication.as_deref())
                     .map_err(|error| error.to_string()),
             };
-        let Err(reason) = dropped else { return };
-        ErrorReport::new(
-            PgSqlErrorCode::ERRCODE_WARNING,
-            format!(
-                "replication slot \"{}\" of server \"{}\" is left behind",
-                self.slot, self.server
-            ),
-            "ods",
-        )
-        .set_detail(format!(
-            "{}. It keeps WAL at its source until it is dropped there.",
-            reason.trim_end_matches('.')
-        ))
-        .set_hint(format!(
-            "Run at the source: SELECT pg_drop_replication_slot({});",
-            quote_literal(&self.slot)
-        ))
-        .report(PgLogLevel::WARNING);
+        if let Err(reason) = dropped {
+            warn_of_slot(&self.server, &self.slot, &reason);
+        }
     }
+}
+
+/// Says that a slot stays at its source, why, and what a person must do there.
+fn warn_of_slot(server: &str, slot: &str, reason: &str) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        format!("replication slot \"{slot}\" of server \"{server}\" is left behind"),
+        "ods",
+    )
+    .set_detail(format!(
+        "{}. It keeps WAL at its source until it is dropped there.",
+        reason.trim_end_matches('.')
+    ))
+    .set_hint(format!(
+        "Run at the source: SELECT pg_drop_replication_slot({});",
+        quote_literal(slot)
+    ))
+    .report(PgLogLevel::WARNING);
 }
 
 fn check_unused(server: &str) -> Result<()> {

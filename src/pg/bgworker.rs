@@ -84,6 +84,8 @@ use pg_sys::pqsignal_be as set_handler;
 /// What a worker must not inherit from the file, the database or the role.
 const SAFE_SETTINGS: &[(&CStr, &CStr)] = &[
     (c"search_path", c"pg_catalog, pg_temp"),
+    // Foreign keys stay true and triggers fire, whatever sessions of this database do.
+    (c"session_replication_role", c"origin"),
     // Somebody may have made sessions read-only or serializable; the applier is neither.
     (c"default_transaction_read_only", c"off"),
     (c"default_transaction_isolation", c"read committed"),

@@ -22,6 +22,13 @@ pub fn override_for_process(name: &CStr, value: &CStr) {
     }
 }
 
+/// Bounds every wait for a lock of this process, which then fails with `lock_not_available`.
+pub fn set_lock_timeout(timeout: std::time::Duration) {
+    if let Ok(value) = std::ffi::CString::new(format!("{}ms", timeout.as_millis())) {
+        override_for_process(c"lock_timeout", &value);
+    }
+}
+
 /// The value of `max_worker_processes`, for messages.
 pub fn max_worker_processes() -> i32 {
     // SAFETY: a plain integer, fixed at server start.

@@ -28,7 +28,7 @@ pub trait Layout: Sized + 'static {
 }
 
 /// Counters in every slot.
-pub const COUNTERS: usize = 10;
+pub const COUNTERS: usize = 12;
 
 /// Belongs to the entry of the same index, and is read and written without the lock.
 #[repr(C)]

@@ -69,8 +69,10 @@ pub enum Statement {
     /// `DROP SERVER`, `DROP OWNED` or `DROP FOREIGN DATA WRAPPER … CASCADE`, with those servers
     /// that exist and that the caller may drop.
     DropServers { servers: Vec<String>, behavior: Behavior },
-    /// `DROP EXTENSION ods` by someone who may.
+    /// `DROP EXTENSION ods`, or a statement that takes it along, by someone who may.
     DropExtension,
+    /// `DROP DATABASE` by someone who may.
+    DropDatabase { database: Oid },
     /// A statement on a whole database that fails while anyone is connected to it, by someone who
     /// may run it.
     UseAlone { database: Oid },
@@ -133,11 +135,14 @@ pub unsafe fn read(node: *mut pg_sys::Node) -> Option<Statement> {
                 let subscription = string(alter.subname);
                 Some(Statement::Subscribe { subscription, slot: Slot::None })
             }
-            NodeTag::T_DropdbStmt => owned_database((*node.cast::<pg_sys::DropdbStmt>()).dbname),
+            NodeTag::T_DropdbStmt => {
+                let database = owned_database((*node.cast::<pg_sys::DropdbStmt>()).dbname)?;
+                Some(Statement::DropDatabase { database })
+            }
             NodeTag::T_AlterDatabaseStmt => {
                 let alter = &*node.cast::<pg_sys::AlterDatabaseStmt>();
                 option(alter.options, "tablespace")?;
-                owned_database(alter.dbname)
+                owned_database(alter.dbname).map(|database| Statement::UseAlone { database })
             }
             NodeTag::T_CreatedbStmt => {
                 let create = &*node.cast::<pg_sys::CreatedbStmt>();
@@ -237,7 +242,9 @@ unsafe fn rename(rename: &pg_sys::RenameStmt) -> Option<Statement> {
                 from: string((*rename.object.cast::<pg_sys::String>()).sval),
                 to: string(rename.newname),
             }),
-            O::OBJECT_DATABASE => owned_database(rename.subname),
+            O::OBJECT_DATABASE => {
+                owned_database(rename.subname).map(|database| Statement::UseAlone { database })
+            }
             _ => None,
         }
     }
@@ -270,12 +277,14 @@ unsafe fn drop_objects(drop: &pg_sys::DropStmt) -> Option<Statement> {
                 let behavior = Behavior::Cascade;
                 (!servers.is_empty()).then_some(Statement::DropServers { servers, behavior })
             }
-            O::OBJECT_EXTENSION => {
-                let extension = pg_sys::get_extension_oid(c"ods".as_ptr(), true);
+            O::OBJECT_EXTENSION if names().iter().any(|name| name == "ods") => owned_extension(),
+            O::OBJECT_SCHEMA if behavior(drop.behavior) == Behavior::Cascade => {
+                let schema = pg_sys::get_namespace_oid(c"ods".as_ptr(), true);
                 (names().iter().any(|name| name == "ods")
-                    && extension != Oid::INVALID
-                    && owns(Class::Extension, extension))
-                .then_some(Statement::DropExtension)
+                    && schema != Oid::INVALID
+                    && owns(Class::Schema, schema)
+                    && pg_sys::get_extension_oid(c"ods".as_ptr(), true) != Oid::INVALID)
+                    .then_some(Statement::DropExtension)
             }
             _ => None,
         }
@@ -288,6 +297,14 @@ unsafe fn drop_owned(drop: &pg_sys::DropOwnedStmt) -> Option<Statement> {
         let roles = PgList::<pg_sys::RoleSpec>::from_pg(drop.roles);
         roles.iter_ptr().map(|role| pg_sys::get_rolespec_oid(role, true)).collect()
     };
+    let owners = super::scan::rows(
+        pg_sys::ExtensionRelationId,
+        [c"extname", c"extowner"],
+        |[name, owner]| (name.text()? == "ods").then(|| owner.oid()).flatten(),
+    );
+    if owners.iter().any(|owner| roles.contains(owner)) {
+        return owned_extension();
+    }
     let servers: Vec<_> = super::scan::rows(
         pg_sys::ForeignServerRelationId,
         [c"srvname", c"srvowner"],
@@ -298,6 +315,14 @@ unsafe fn drop_owned(drop: &pg_sys::DropOwnedStmt) -> Option<Statement> {
     .collect();
     let behavior = behavior(drop.behavior);
     (!servers.is_empty()).then_some(Statement::DropServers { servers, behavior })
+}
+
+/// The extension goes, if it is here and the caller may drop it.
+fn owned_extension() -> Option<Statement> {
+    // SAFETY: a look-up with missing_ok.
+    let extension = unsafe { pg_sys::get_extension_oid(c"ods".as_ptr(), true) };
+    (extension != Oid::INVALID && owns(Class::Extension, extension))
+        .then_some(Statement::DropExtension)
 }
 
 /// The servers of those of the wrappers named that the caller may drop.
@@ -351,6 +376,7 @@ enum Class {
     Server,
     Wrapper,
     Extension,
+    Schema,
 }
 
 /// Whether the current user may drop or rename the object: nobody else makes workers step aside.
@@ -365,6 +391,7 @@ fn owns(class: Class, object: Oid) -> bool {
                 Class::Server => pg_sys::pg_foreign_server_ownercheck(object, user),
                 Class::Wrapper => pg_sys::pg_foreign_data_wrapper_ownercheck(object, user),
                 Class::Extension => pg_sys::pg_extension_ownercheck(object, user),
+                Class::Schema => pg_sys::pg_namespace_ownercheck(object, user),
             }
         }
         #[cfg(not(feature = "pg15"))]
@@ -374,17 +401,17 @@ fn owns(class: Class, object: Oid) -> bool {
                 Class::Server => pg_sys::ForeignServerRelationId,
                 Class::Wrapper => pg_sys::ForeignDataWrapperRelationId,
                 Class::Extension => pg_sys::ExtensionRelationId,
+                Class::Schema => pg_sys::NamespaceRelationId,
             };
             pg_sys::object_ownercheck(catalog, object, user)
         }
     }
 }
 
-unsafe fn owned_database(name: *const c_char) -> Option<Statement> {
+unsafe fn owned_database(name: *const c_char) -> Option<Oid> {
     // SAFETY: a look-up with missing_ok.
     let database = unsafe { pg_sys::get_database_oid(name, true) };
-    (database != Oid::INVALID && owns(Class::Database, database))
-        .then_some(Statement::UseAlone { database })
+    (database != Oid::INVALID && owns(Class::Database, database)).then_some(database)
 }
 
 fn owned_server(name: &str) -> Option<Oid> {

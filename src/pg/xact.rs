@@ -130,12 +130,6 @@ pub fn recover() {
     }
 }
 
-/// Whether a transaction is open in this process.
-pub fn is_open() -> bool {
-    // SAFETY: reads a variable of this process.
-    unsafe { pg_sys::IsTransactionState() }
-}
-
 /// Whether all statements of the current transaction see the same snapshot.
 pub fn uses_one_snapshot() -> bool {
     // SAFETY: reads a variable of this process.

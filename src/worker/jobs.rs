@@ -1,7 +1,7 @@
 //! The jobs worker of a database: what takes long and must hold up neither streams nor maintenance.
 
 use super::board::JobsEntry;
-use super::{JOBS, warnings::Warnings};
+use super::{JOBS, warnings};
 use crate::apply::statements::quote_ident;
 use crate::catalog::deferred_index::{self, Due};
 use crate::catalog::incident::{self, IncidentKind};
@@ -17,7 +17,6 @@ use pgrx::prelude::*;
 pub extern "C-unwind" fn ods_jobs_main(index: pg_sys::Datum) {
     let Ok(entry) = JobsEntry::attach_index(index.value() as i32) else { return };
     bgworker::prepare_worker(Some(entry.database()), JOBS);
-    let mut warnings = Warnings::default();
     loop {
         let next = xact::in_transaction(|| match fence::status() {
             Fence::Ours => deferred_index::next_due(),
@@ -31,7 +30,7 @@ pub extern "C-unwind" fn ods_jobs_main(index: pg_sys::Datum) {
             }
             // The launcher has this process come again after a pause.
             Err(error) => {
-                warnings.tell(error.context(JOBS));
+                warnings::tell(error.context(JOBS));
                 return;
             }
         }

@@ -2,8 +2,7 @@
 
 use super::board::{self, Board, DatabaseState, StreamState};
 use super::schedule::{self, Order};
-use super::warnings::Warnings;
-use super::{JOBS, LAUNCHER, MAINTENANCE, STREAM};
+use super::{JOBS, LAUNCHER, MAINTENANCE, STREAM, warnings};
 use crate::error::{ErrorKind, OdsError};
 use crate::pg::bgworker::{self, NoFreeSlot, Worker};
 use crate::pg::shmem::Region;
@@ -30,7 +29,7 @@ pub extern "C-unwind" fn ods_launcher_main(_argument: pg_sys::Datum) {
     let mut launcher = Launcher::new(board);
     loop {
         let pause = xact::catch(|| launcher.pass()).unwrap_or_else(|error| {
-            launcher.warnings.tell(error.context(LAUNCHER));
+            warnings::tell(error.context(LAUNCHER));
             AFTER_ERROR
         });
         latch::wait(Some(pause));
@@ -44,18 +43,11 @@ struct Launcher {
     /// Those of them that are known to lack the extension.
     absent: HashSet<pg_sys::Oid>,
     looked_around: Option<Instant>,
-    warnings: Warnings,
 }
 
 impl Launcher {
     fn new(board: &'static Region<Board>) -> Self {
-        Self {
-            board,
-            databases: Vec::new(),
-            absent: HashSet::new(),
-            looked_around: None,
-            warnings: Warnings::default(),
-        }
+        Self { board, databases: Vec::new(), absent: HashSet::new(), looked_around: None }
     }
 
     /// Does what is to be done now, and returns for how long nothing will be.
@@ -132,10 +124,10 @@ impl Launcher {
         self.board.write(|header, _| {
             if let Some(entry) = header.databases.get_mut(index) {
                 entry.process.ended(now);
-                entry.say(DatabaseState::Waiting, &no_slot());
+                entry.say(DatabaseState::Waiting, &no_slot().told());
             }
         });
-        self.warn_no_slot();
+        warn_no_slot();
     }
 
     fn no_slot_for_jobs(&mut self, index: usize) {
@@ -145,7 +137,7 @@ impl Launcher {
                 entry.jobs.ended(now);
             }
         });
-        self.warn_no_slot();
+        warn_no_slot();
     }
 
     fn no_slot_for_stream(&mut self, index: usize) {
@@ -153,20 +145,10 @@ impl Launcher {
         self.board.write(|_, streams| {
             if let Some(entry) = streams.get_mut(index) {
                 entry.process.ended(now);
-                entry.say(StreamState::Waiting, &no_slot(), now);
+                entry.say(StreamState::Waiting, &no_slot().told(), now);
             }
         });
-        self.warn_no_slot();
-    }
-
-    fn warn_no_slot(&mut self) {
-        let most = guc::max_worker_processes();
-        let error = OdsError::new(ErrorKind::Limit, format!("workers of ods wait: {}", no_slot()))
-            .hint(format!(
-                "ALTER SYSTEM SET max_worker_processes = {}; -- then restart the server",
-                most.saturating_add(8)
-            ));
-        self.warnings.tell(error);
+        warn_no_slot();
     }
 }
 
@@ -175,6 +157,18 @@ fn start(kind: &str, name: &str, function: &str, index: usize) -> Result<(), NoF
     Worker { kind, name, function, argument }.start()
 }
 
-fn no_slot() -> String {
-    format!("no free background worker, max_worker_processes is {}", guc::max_worker_processes())
+fn warn_no_slot() {
+    warnings::tell(no_slot().context("workers of ods wait"));
+}
+
+fn no_slot() -> OdsError {
+    let most = guc::max_worker_processes();
+    OdsError::new(
+        ErrorKind::Limit,
+        format!("no free background worker, max_worker_processes is {most}"),
+    )
+    .hint(format!(
+        "ALTER SYSTEM SET max_worker_processes = {}; -- then restart the server",
+        most.saturating_add(8)
+    ))
 }

@@ -1,8 +1,7 @@
 //! The maintenance worker of a database: tells the board which streams the catalog wants.
 
-use super::board::{self, DatabaseState, MaintenanceEntry};
-use super::warnings::Warnings;
-use super::{CATALOG_VERSION, MAINTENANCE};
+use super::board::{self, DatabaseState, MaintenanceEntry, WantedStream};
+use super::{MAINTENANCE, warnings};
 use crate::catalog::deferred_index;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence::{self, Fence};
@@ -16,16 +15,16 @@ use std::time::{Duration, Instant};
 const READ_AGAIN: Duration = Duration::from_secs(30);
 
 /// What the catalog of a database says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Catalog {
     /// The extension is not there.
     Absent,
     /// It was written by another version of the extension.
-    UnknownVersion(i32),
+    UnknownVersion(OdsError),
     /// It wants these.
     Wanted {
         /// Streams that have at least one synced table.
-        streams: Vec<i32>,
+        streams: Vec<WantedStream>,
         /// Whether any job waits to be done.
         jobs: bool,
     },
@@ -37,7 +36,6 @@ enum Catalog {
 pub extern "C-unwind" fn ods_maintenance_main(index: pg_sys::Datum) {
     let Ok(entry) = MaintenanceEntry::attach_index(index.value() as i32) else { return };
     bgworker::prepare_worker(Some(entry.database()), MAINTENANCE);
-    let mut warnings = Warnings::default();
     entry.take_dirty();
     loop {
         // The mark was taken off before the catalog is read, so a change meanwhile is read next.
@@ -45,8 +43,8 @@ pub extern "C-unwind" fn ods_maintenance_main(index: pg_sys::Datum) {
             Ok(Verdict::Leave) => return,
             Ok(Verdict::Stay) => {}
             Err(error) => {
-                entry.say(DatabaseState::Waiting, &error.message);
-                warnings.tell(error.context(MAINTENANCE));
+                entry.say(DatabaseState::Waiting, &error.told());
+                warnings::tell(error.context(MAINTENANCE));
             }
         }
         let read = Instant::now();
@@ -68,6 +66,9 @@ enum Verdict {
 }
 
 fn read_catalog() -> Result<Catalog> {
+    if let Some(error) = fence::foreign_version()? {
+        return Ok(Catalog::UnknownVersion(error));
+    }
     let mut catalog = Spi::connect(|client| {
         let is_here = !client
             .select(
@@ -79,19 +80,20 @@ fn read_catalog() -> Result<Catalog> {
         if !is_here {
             return Ok(Catalog::Absent);
         }
-        let version = client
-            .select("SELECT catalog_version FROM ods.identity", Some(1), &[])?
-            .map(|row| row.get::<i32>(1))
-            .next()
-            .transpose()?
-            .flatten();
-        if let Some(version) = version.filter(|version| *version != CATALOG_VERSION) {
-            return Ok(Catalog::UnknownVersion(version));
-        }
         client
-            .select("SELECT stream_id FROM ods.stream", None, &[])?
-            .filter_map(|row| row.get::<i32>(1).transpose())
-            .collect::<std::result::Result<_, _>>()
+            .select(
+                "SELECT stream_id, server_name::pg_catalog.text, stream_name FROM ods.stream",
+                None,
+                &[],
+            )?
+            .map(|row| {
+                Ok(WantedStream {
+                    id: row.get(1)?.unwrap_or_default(),
+                    server: row.get(2)?.unwrap_or_default(),
+                    slot: row.get(3)?.unwrap_or_default(),
+                })
+            })
+            .collect::<std::result::Result<_, SpiError>>()
             .map(|streams| Catalog::Wanted { streams, jobs: false })
     })
     .map_err(|error: SpiError| {
@@ -111,18 +113,17 @@ fn obey(entry: &MaintenanceEntry, catalog: &Catalog) -> Result<Verdict> {
             entry.say(DatabaseState::Absent, "");
             Ok(Verdict::Leave)
         }
-        Catalog::UnknownVersion(version) => {
+        Catalog::UnknownVersion(error) => {
             board::want(entry.database(), &[])?;
-            let reason =
-                format!("the catalog has version {version}, this library knows {CATALOG_VERSION}");
-            entry.say(DatabaseState::Refused, &reason);
+            entry.say(DatabaseState::Refused, &error.told());
+            warnings::tell(error.clone().context(MAINTENANCE));
             Ok(Verdict::Stay)
         }
         Catalog::Wanted { streams, jobs } => {
             let without_room = board::want(entry.database(), streams)?;
             entry.want_jobs(*jobs);
-            entry.say(DatabaseState::Running, "");
             if without_room == 0 {
+                entry.say(DatabaseState::Running, "");
                 return Ok(Verdict::Stay);
             }
             let most = settings::max_streams();

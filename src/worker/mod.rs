@@ -19,9 +19,6 @@ pub mod warnings;
 use crate::pg::bgworker::Worker;
 use std::time::Duration;
 
-/// Version of the catalog that this library reads and writes. Another one is left alone.
-pub const CATALOG_VERSION: i32 = 1;
-
 /// `backend_type` of the launcher in `pg_stat_activity`.
 pub const LAUNCHER: &str = "ods launcher";
 /// `backend_type` of maintenance workers.

@@ -11,6 +11,7 @@ pub use opening::Opened;
 use super::board::{self, StreamEntry, StreamState};
 use super::publication::{self, Upkeep};
 use super::unflushed::Unflushed;
+use super::warnings;
 use crate::apply::applier::{Applier, Care};
 use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
@@ -28,7 +29,7 @@ use crate::source::postgres::exchange::Exchange;
 use crate::source::postgres::replication::{Confirmed, Next, Replication, Reply};
 use crate::source::postgres::upkeep::Heartbeat;
 use crate::spill::Spill;
-use opening::give_up;
+use opening::{give_up, retained_too_much};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::Path;
@@ -42,6 +43,9 @@ const IDLE_STORE: Duration = Duration::from_millis(50);
 const COUNTS_AFTER: Duration = Duration::from_secs(1);
 /// Messages between two looks at everything else.
 const MESSAGES_AT_ONCE: usize = 2_000;
+
+/// A turn takes no longer unless something holds it up.
+const LONG_TURN: Duration = Duration::from_secs(5);
 
 /// Why a session ended without failing.
 #[derive(Debug)]
@@ -83,6 +87,9 @@ pub struct Session<'e> {
     /// Up to here the local WAL of it is flushed.
     flushed: Lsn,
     unflushed: Unflushed,
+    /// The furthest position that the stream has told of.
+    sent_end: Lsn,
+    /// Where the source's log ended when it last said so.
     source_end: Lsn,
     fresh: FreshAsOf,
     stored_fresh: FreshAsOf,
@@ -107,11 +114,9 @@ impl<'e> Session<'e> {
                 Ok(Some(end)) => return Ok(end),
                 // Blamed on the data: the same changes again, one by one, tell which.
                 Err(error) if self.care == Care::Fast && error.kind.retry() == Retry::Never => {
-                    pgrx::log!(
-                        "ods: stream {} applies change by change after: {error}",
-                        self.stream.id
-                    );
-                    *careful_until = Some(self.source_end.max(self.position));
+                    let place = format!("stream {} applies change by change", self.stream.id);
+                    warnings::tell(error.context(place));
+                    *careful_until = Some(self.sent_end.max(self.position));
                     xact::recover();
                     return Ok(End::Again);
                 }
@@ -124,6 +129,7 @@ impl<'e> Session<'e> {
     fn turn(&mut self, careful_until: &mut Option<Lsn>) -> Result<Option<End>> {
         interrupt::check();
         interrupt::reload_config_if_asked();
+        self.seen();
         self.reload_due |= take_woken();
         let is_drained = self.take_in()?;
         if self.at_boundary() {
@@ -146,14 +152,19 @@ impl<'e> Session<'e> {
         if self.loader.indexes_wait() {
             board::wake_maintenance();
         }
+        self.show();
         if is_drained {
             self.flush_if_due()?;
             self.tell_source(Reply::NotNeeded)?;
-            self.show();
             self.wait();
         }
         self.replication.receive()?;
         Ok(None)
+    }
+
+    /// Says on the board that the worker is at work.
+    fn seen(&self) {
+        self.entry.seen(LONG_TURN.max(2 * self.upkeep.interval()));
     }
 
     fn at_boundary(&self) -> bool {
@@ -181,11 +192,11 @@ impl<'e> Session<'e> {
     fn take_frame(&mut self, bytes: &[u8]) -> Result<()> {
         match Frame::decode(bytes).map_err(protocol)? {
             Frame::Data { wal_end, payload, .. } => {
-                self.source_end = self.source_end.max(wal_end);
+                self.told_of(wal_end);
                 self.take_message(payload)
             }
             Frame::Keepalive { wal_end, reply_requested, .. } => {
-                self.source_end = self.source_end.max(wal_end);
+                self.told_of(wal_end);
                 if self.at_boundary() {
                     // Every commit before it was sent earlier, and has been taken in.
                     self.position = self.position.max(wal_end);
@@ -196,6 +207,11 @@ impl<'e> Session<'e> {
                 Ok(())
             }
         }
+    }
+
+    fn told_of(&mut self, wal_end: Lsn) {
+        self.sent_end = self.sent_end.max(wal_end);
+        self.source_end = self.source_end.max(wal_end);
     }
 
     fn take_message(&mut self, payload: &[u8]) -> Result<()> {
@@ -301,6 +317,7 @@ impl<'e> Session<'e> {
             if count.is_multiple_of(MESSAGES_AT_ONCE) {
                 // A large transaction takes its time; the source must not take us for dead.
                 interrupt::check();
+                self.seen();
                 if self.replication.status_due() {
                     self.report(Reply::NotNeeded)?;
                 }
@@ -314,7 +331,7 @@ impl<'e> Session<'e> {
             self.fresh.prove(commit.committed_at_us);
         }
         self.position = self.position.max(commit.end_lsn);
-        self.source_end = self.source_end.max(commit.end_lsn);
+        self.told_of(commit.end_lsn);
         self.transactions += 1;
         self.changed_at = Instant::now();
         if self.applier.is_committing_due() {
@@ -389,7 +406,7 @@ impl<'e> Session<'e> {
                 self.loader.restart(id);
             }
             self.loader.retain(&mut self.applier);
-            self.upkeep.look_soon();
+            self.upkeep.tell_anew();
         }
         while self.loader.awaited_mark().is_some_and(|mark| mark <= self.position.0) {
             if self.applier.has_pending() {
@@ -431,8 +448,11 @@ impl<'e> Session<'e> {
 
     /// Heartbeats and the publication.
     fn look_after_control(&mut self) -> Result<Option<End>> {
-        let found = self.upkeep.advance(&mut self.control, &self.stream, &mut self.applier)?;
+        let found = self.upkeep.advance(&mut self.control, &self.stream)?;
         let Some(heartbeat) = found else { return Ok(None) };
+        // While there is a backlog the stream itself tells of the past only.
+        self.source_end = self.source_end.max(Lsn(heartbeat.probe.lsn));
+        self.publish_progress();
         self.probes.add(heartbeat.probe);
         self.entry.clock_skew(self.upkeep.clock_skew());
         if !heartbeat.has_publication {
@@ -442,10 +462,7 @@ impl<'e> Session<'e> {
         if let (Some(limit), Some(retained)) = (settings::max_retained_wal(), heartbeat.retained)
             && retained > limit
         {
-            let reason = format!(
-                "the source kept {retained} bytes of WAL for us, more than ods.max_retained_wal"
-            );
-            give_up(&self.stream, &reason)?;
+            give_up(&self.stream, &retained_too_much(retained))?;
             return Ok(Some(End::Again));
         }
         self.heartbeat = Some(heartbeat);
@@ -484,16 +501,14 @@ impl<'e> Session<'e> {
         }
         self.entry.message_received(clock::now());
         let behind = self.source_end.0.saturating_sub(self.position.0);
-        let (state, reason) = if let Some(reason) = self.upkeep.obstacle() {
-            (StreamState::Live, reason)
-        } else if behind > 16 << 20 {
-            (StreamState::CatchingUp, "")
+        let state = if behind > 16 << 20 {
+            StreamState::CatchingUp
         } else if self.changed_at.elapsed() > 2 * interval {
-            (StreamState::Idle, "")
+            StreamState::Idle
         } else {
-            (StreamState::Live, "")
+            StreamState::Live
         };
-        self.entry.set_state(state, reason);
+        self.entry.set_state(state, "");
     }
 
     fn wait(&mut self) {

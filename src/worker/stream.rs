@@ -3,7 +3,7 @@
 
 use super::board::{StreamEntry, StreamState};
 use super::session::{End, Opened, Session};
-use super::{CATALOG_VERSION, STREAM, backoff};
+use super::{STREAM, backoff, warnings};
 use crate::apply::applier::Care;
 use crate::decode::lsn::Lsn;
 use crate::error::{OdsError, Result, Retry};
@@ -52,7 +52,7 @@ pub extern "C-unwind" fn ods_stream_main(index: pg_sys::Datum) {
             Err(failure) => {
                 attempts = backoff::after_failure(attempts, began.elapsed());
                 let pause = backoff::delay(attempts);
-                report(&entry, &failure, attempts);
+                report(&entry, failure);
                 latch::wait(Some(pause));
             }
         }
@@ -68,13 +68,10 @@ fn care_of(careful_until: Option<Lsn>) -> Care {
 
 /// A copy never touches the sources, and a catalog of another version is left alone.
 fn may_connect(entry: &StreamEntry) -> Result<bool> {
-    let (fence, version) =
-        xact::in_transaction(|| Ok((fence::confirm()?, fence::catalog_version())))?;
-    if let Some(version) = version.filter(|version| *version != CATALOG_VERSION) {
-        let reason = format!(
-            "the catalog has version {version}, this library knows {CATALOG_VERSION}: ALTER EXTENSION ods UPDATE;"
-        );
-        entry.set_state(StreamState::Failed, &reason);
+    let (fence, foreign_version) =
+        xact::in_transaction(|| Ok((fence::confirm()?, fence::foreign_version()?)))?;
+    if let Some(error) = foreign_version {
+        entry.set_state(StreamState::Failed, &error.told());
         return Ok(false);
     }
     match fence {
@@ -94,19 +91,12 @@ fn may_connect(entry: &StreamEntry) -> Result<bool> {
     }
 }
 
-/// Shows a failure; the log gets the first of a row of failures and then ever fewer.
-fn report(entry: &StreamEntry, failure: &OdsError, attempts: u32) {
-    let hint = failure.hint.as_deref().filter(|hint| !hint.is_empty());
-    let reason = match hint {
-        Some(hint) => format!("{failure}. {hint}"),
-        None => failure.to_string(),
-    };
+/// Shows a failure, and tells the log of it once in a while.
+fn report(entry: &StreamEntry, failure: OdsError) {
     let state = match failure.kind.retry() {
         Retry::Backoff => StreamState::Waiting,
         Retry::Never => StreamState::Failed,
     };
-    entry.set_state(state, &reason);
-    if attempts.is_power_of_two() {
-        pgrx::log!("ods: stream {} failed, attempt {attempts}: {reason}", entry.stream_id());
-    }
+    entry.set_state(state, &failure.told());
+    warnings::tell(failure.context(format_args!("{STREAM} {}", entry.stream_id())));
 }

@@ -101,6 +101,17 @@ fn the_extension_goes_and_the_tables_stay() {
 }
 
 #[test]
+fn the_extension_goes_with_its_schema() {
+    let sync = Sync::shared("drop_schema");
+    one_table(&sync);
+    let mut ods = sync.ods();
+    ods.run("DROP SCHEMA ods CASCADE");
+    ods.run("UPDATE t SET v = 'mine' WHERE id = 1");
+    ods.wait_until("no worker is left", NO_WORKER, PATIENCE);
+    sync.source_admin().wait_until("the slot is gone", NO_SLOT, PATIENCE);
+}
+
+#[test]
 fn a_slot_that_cannot_be_dropped_is_named() {
     let pair = Pair::start("drop_unreachable");
     let sync = Sync::on(&pair, "drop_unreachable");
@@ -124,8 +135,15 @@ fn databases_drop_with_and_without_force() {
     for (name, force) in [("drop_plain", ""), ("drop_forced", "WITH (FORCE)")] {
         let sync = Sync::on(&pair, name);
         one_table(&sync);
+        let slot = sync
+            .source_admin()
+            .text("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()")
+            .expect("the stream's slot");
         let mut admin = pair.ods.connect("postgres");
         admin.run(&format!("DROP DATABASE {name} {force}"));
+        let log = pair.ods.log();
+        assert!(log.contains(&format!("\"{slot}\" of server \"src\" is left behind")), "{log}");
+        assert!(log.contains(&format!("SELECT pg_drop_replication_slot('{slot}');")), "{log}");
         assert_eq!(
             admin
                 .number(&format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'")),
@@ -157,6 +175,7 @@ fn workers_step_aside_for_rename_and_template() {
     assert_eq!(sync.slots(), 1, "a copy touches no source");
     drop(copy);
     admin.run("DROP DATABASE step_copy");
+    assert!(!pair.ods.log().contains("is left behind"), "a copy has no slots of its own");
 
     admin.run("ALTER DATABASE step_aside RENAME TO step_away");
     admin.run("ALTER DATABASE step_away RENAME TO step_aside");

@@ -1,6 +1,6 @@
 //! A change that can't be applied halts its table, says so, and stops no other.
 
-use crate::support::client::Ask;
+use crate::support::client::{Ask, literal};
 use crate::support::pair::{PATIENCE, Sync};
 use std::sync::Barrier;
 use std::thread;
@@ -151,4 +151,53 @@ fn tables_created_at_once_share_one_stream() {
     }
     assert_eq!(sync.ods().number("SELECT count(*) FROM ods.stream"), 1);
     assert_eq!(sync.slots(), 1);
+}
+
+#[test]
+fn what_is_shown_as_the_fix_can_be_pasted() {
+    let sync = Sync::shared("isolation_fix");
+    let mut source = sync.source();
+    source.run("CREATE TABLE customer (id int PRIMARY KEY); INSERT INTO customer VALUES (1), (2)");
+    let odd = r#"public."Odd ""Ta'ble""""#;
+    sync.create_loaded(odd, "public.customer");
+    let mut ods = sync.ods();
+    let fix = "SELECT fix FROM ods.sync_status";
+    ods.run(&format!("SELECT ods.pause({})", literal(odd)));
+    let resume = ods.text(fix).expect("a paused table has a fix");
+    ods.run(&resume);
+    sync.wait_loaded(odd);
+
+    ods.run(&format!(
+        "CREATE TABLE \"No te\" (id int CONSTRAINT \"the'key\" REFERENCES {odd}); INSERT INTO \"No te\" VALUES (1)"
+    ));
+    source.run("DELETE FROM customer WHERE id = 1");
+    sync.wait_state(odd, "failed");
+    let repair = ods.text(fix).expect("a failed table has a fix");
+    let cascade = r#"ALTER TABLE public."No te" DROP CONSTRAINT "the'key", ADD CONSTRAINT "the'key" FOREIGN KEY (id) REFERENCES public."Odd ""Ta'ble"""(id) ON DELETE CASCADE;"#;
+    assert!(repair.contains(cascade), "{repair}");
+    assert_eq!(ods.text("SELECT fix FROM ods.incidents").as_ref(), Some(&repair));
+    ods.run(&repair);
+    sync.wait_loaded(odd);
+    assert_eq!(ods.number(&format!("SELECT count(*) FROM {odd} WHERE _ods_deleted_at IS NULL")), 1);
+    assert_eq!(ods.number(&format!("SELECT count(*) FROM {odd}")), 2);
+}
+
+#[test]
+fn triggers_fire_whatever_sessions_of_the_database_say() {
+    let sync = Sync::shared("isolation_origin");
+    sync.source().run("CREATE TABLE t (id int PRIMARY KEY)");
+    sync.create_loaded("t", "public.t");
+    let mut ods = sync.ods();
+    ods.run(
+        "CREATE TABLE seen (id int);
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO public.seen VALUES (NEW.id); RETURN NULL; END';
+         CREATE TRIGGER see AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION see();
+         ALTER DATABASE isolation_origin SET session_replication_role = 'replica'",
+    );
+    let worker = sync.stream_worker();
+    ods.run(&format!("SELECT pg_terminate_backend({worker}, 5000)"));
+    sync.source().run("INSERT INTO t VALUES (1)");
+    sync.assert_same("t", "public.t");
+    assert_eq!(ods.number("SELECT count(*) FROM seen"), 1);
 }

@@ -19,6 +19,7 @@ mod load_race;
 mod partitions;
 mod resume;
 mod rows;
+mod status;
 mod torn;
 mod types;
 mod versions;

@@ -6,6 +6,7 @@ use crate::freshness::{Probe, from_unix_us};
 use crate::pg::libpq::Rows;
 use crate::source::postgres::exchange::Answer;
 use crate::source::postgres::quote::{quote_ident, quote_literal, quote_qualified};
+use crate::source::postgres::slot::RETAINED;
 
 /// A relation that the publication carries, or a partition of one that it does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +73,7 @@ pub fn heartbeat_sql(slot: &str, publication: &str) -> String {
     format!(
         "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint, \
                 pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.txid_current(); \
-         SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint \
-           FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = {}; \
+         {RETAINED} = {}; \
          SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = {publication}; \
          WITH carried AS ( \
              SELECT c.oid, coalesce(pg_catalog.pg_partition_root(c.oid)::pg_catalog.oid, c.oid) AS root \

@@ -1,7 +1,7 @@
 //! Entries of databases: what their maintenance worker tells, and what others read.
 
 use super::process::Process;
-use super::text::Text;
+use super::text::Reason;
 use super::{Board, board, wake_launcher};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::shmem::Region;
@@ -51,7 +51,7 @@ pub struct Entry {
     pub jobs_wanted: bool,
     /// What is known of it.
     pub state: DatabaseState,
-    reason: Text,
+    reason: Reason,
 }
 
 impl Entry {
@@ -62,7 +62,7 @@ impl Entry {
         jobs: Process::STOPPED,
         jobs_wanted: false,
         state: DatabaseState::Unknown,
-        reason: Text::EMPTY,
+        reason: Reason::EMPTY,
     };
 
     /// Whether the entry belongs to no database.
@@ -78,7 +78,7 @@ impl Entry {
     /// Says what is known of the database, and why where that needs saying.
     pub fn say(&mut self, state: DatabaseState, reason: &str) {
         self.state = state;
-        self.reason = Text::new(reason);
+        self.reason = Reason::new(reason);
     }
 
     /// The maintenance worker has ended.

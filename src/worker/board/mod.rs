@@ -15,7 +15,7 @@ mod wait;
 
 pub use database::{DatabaseState, Entry as DatabaseEntry, JobsEntry, MaintenanceEntry};
 pub use hold::{hold_database, release_abandoned};
-pub use stream::{Entry as Stream, StreamEntry, StreamState, want};
+pub use stream::{Entry as Stream, StreamEntry, StreamState, WantedStream, slots, want};
 pub use wait::{Wait, wait_until_durable};
 
 use crate::error::{ErrorKind, OdsError, Result};

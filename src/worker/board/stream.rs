@@ -1,7 +1,7 @@
 //! Entries of streams: what their worker tells, and what others read.
 
 use super::process::Process;
-use super::text::Text;
+use super::text::{Name, Reason};
 use super::{Board, board, wake_launcher};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::shmem::{Region, Slot};
@@ -9,6 +9,7 @@ use crate::pg::{bgworker, clock, exit};
 use pgrx::pg_sys::{InvalidOid, Oid};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// What a stream is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,11 @@ impl StreamState {
         }
     }
 
+    /// Whether it is true only while the worker comes by to say so.
+    fn needs_worker(self) -> bool {
+        matches!(self, Self::Live | Self::Idle | Self::CatchingUp)
+    }
+
     /// Whether it stays true when the worker that said it has ended.
     fn outlives_worker(self) -> bool {
         matches!(self, Self::Failed | Self::Fenced | Self::Stalled | Self::Stopped)
@@ -69,6 +75,10 @@ pub(super) enum Counter {
     Transactions,
     LastMessageAt,
     ClockSkew,
+    /// When the worker last told that it is at work.
+    SeenAt,
+    /// Microseconds after which a worker that has not told so is stuck.
+    Patience,
     /// Where the local commit of what is applied ends in the local WAL.
     LocalEnd,
     /// The complement of the lowest position that somebody waits for; 0 for nobody.
@@ -87,8 +97,12 @@ pub struct Entry {
     /// Its worker.
     pub process: Process,
     state: StreamState,
-    reason: Text,
+    reason: Reason,
     since: i64,
+    /// Its foreign server.
+    server: Name,
+    /// Its slot at the source.
+    slot: Name,
 }
 
 impl Entry {
@@ -98,8 +112,10 @@ impl Entry {
         wanted: false,
         process: Process::STOPPED,
         state: StreamState::Stopped,
-        reason: Text::EMPTY,
+        reason: Reason::EMPTY,
         since: 0,
+        server: Name::EMPTY,
+        slot: Name::EMPTY,
     };
 
     /// The entry of a stream that is to be started.
@@ -129,7 +145,7 @@ impl Entry {
             self.since = now;
         }
         self.state = state;
-        self.reason = Text::new(reason);
+        self.reason = Reason::new(reason);
     }
 
     /// The worker has ended; what it said last stands if it is the reason.
@@ -164,6 +180,8 @@ pub struct StreamView {
     pub reason: String,
     /// When that state began.
     pub since: i64,
+    /// Since when its worker is busy with one thing, where that is too long; 0 otherwise.
+    pub busy_since: i64,
     /// Failures in a row.
     pub attempts: u32,
     /// When the next attempt is due, where one is waited for.
@@ -189,6 +207,7 @@ pub struct StreamView {
 /// The streams of a database that are on the board.
 pub fn snapshot(database: Oid) -> Result<Vec<StreamView>> {
     let board = board()?;
+    let now = clock::now();
     let entries = board.read(|_, streams| {
         let mine = streams.iter().copied().enumerate().filter(|(_, s)| s.database == database);
         mine.collect::<Vec<_>>()
@@ -205,6 +224,12 @@ pub fn snapshot(database: Oid) -> Result<Vec<StreamView>> {
                 state: entry.state,
                 reason: entry.reason.as_str().to_owned(),
                 since: entry.since,
+                busy_since: busy_since(
+                    &entry,
+                    read(Counter::SeenAt).cast_signed(),
+                    read(Counter::Patience).cast_signed(),
+                    now,
+                ),
                 attempts: entry.process.attempts,
                 retry_at: if entry.process.is_stopped() { entry.process.retry_at } else { 0 },
                 received: read(Counter::Received),
@@ -220,21 +245,54 @@ pub fn snapshot(database: Oid) -> Result<Vec<StreamView>> {
         .collect())
 }
 
+/// Since when the worker of `entry` is busy, where that is longer than its patience.
+fn busy_since(entry: &Entry, seen_at: i64, patience: i64, now: i64) -> i64 {
+    let is_told = entry.process.pid != 0 && entry.state.needs_worker() && seen_at != 0;
+    if is_told && now.saturating_sub(seen_at) > patience { seen_at } else { 0 }
+}
+
+/// A stream of a database that is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedStream {
+    /// `ods.stream.stream_id`.
+    pub id: i32,
+    /// Its foreign server.
+    pub server: String,
+    /// Its slot at the source.
+    pub slot: String,
+}
+
+/// Server and slot of each stream that a database runs, for those who take the database away.
+/// Those of a fenced copy are not its own. Without the board there are none.
+pub fn slots(database: Oid) -> Vec<(String, String)> {
+    let Ok(board) = board() else { return Vec::new() };
+    board.read(|_, streams| {
+        streams
+            .iter()
+            .filter(|stream| stream.database == database && stream.wanted)
+            .filter(|stream| stream.state != StreamState::Fenced)
+            .map(|stream| (stream.server.as_str().to_owned(), stream.slot.as_str().to_owned()))
+            .collect()
+    })
+}
+
 /// Makes the board's streams of a database those that the catalog wants; the launcher does the
 /// rest. Returns how many found no room.
-pub fn want(database: Oid, stream_ids: &[i32]) -> Result<usize> {
+pub fn want(database: Oid, wanted: &[WantedStream]) -> Result<usize> {
     let board = board()?;
     let now = clock::now();
     let without_room = board.write(|_, streams| {
         for stream in streams.iter_mut().filter(|stream| stream.database == database) {
-            stream.wanted = stream_ids.contains(&stream.stream_id);
+            stream.wanted = wanted.iter().any(|wanted| wanted.id == stream.stream_id);
             if !stream.wanted {
                 stream.say(StreamState::Stopped, "", now);
             }
         }
         let mut without_room = 0;
-        for &stream_id in stream_ids {
-            if let Some(stream) = streams.iter_mut().find(|s| s.is(database, stream_id)) {
+        for WantedStream { id, server, slot } in wanted {
+            if let Some(stream) = streams.iter_mut().find(|s| s.is(database, *id)) {
+                stream.server = Name::new(server);
+                stream.slot = Name::new(slot);
                 if stream.state == StreamState::Stopped {
                     stream.say(StreamState::Starting, "", now);
                 }
@@ -245,7 +303,9 @@ pub fn want(database: Oid, stream_ids: &[i32]) -> Result<usize> {
                 without_room += 1;
                 continue;
             };
-            *stream = Entry::wanted(database, stream_id, now);
+            *stream = Entry::wanted(database, *id, now);
+            stream.server = Name::new(server);
+            stream.slot = Name::new(slot);
             // Nobody finds the entry before the lock is released, so nobody sees old counters.
             if let Some(slot) = board.slot(index) {
                 slot.counters.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
@@ -367,6 +427,12 @@ impl StreamEntry {
     /// Says when the source last sent anything, in microseconds since 2000-01-01 UTC by our clock.
     pub fn message_received(&self, at: i64) {
         self.store(Counter::LastMessageAt, at.cast_unsigned());
+    }
+
+    /// Says that the worker is at work, and that silence for longer than `patience` is a trouble.
+    pub fn seen(&self, patience: Duration) {
+        self.store(Counter::Patience, patience.as_micros().try_into().unwrap_or(u64::MAX));
+        self.store(Counter::SeenAt, clock::now().cast_unsigned());
     }
 
     /// Says how far the source's clock is ahead of ours, in microseconds.

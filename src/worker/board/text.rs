@@ -1,16 +1,22 @@
 //! Short text of fixed size, for shared memory. Pure.
 
-/// Bytes that a text can hold.
-const CAPACITY: usize = 256;
+/// Bytes that a reason can hold: a sentence, and a statement to paste.
+const CAPACITY: usize = 1024;
 
-/// UTF-8 text, cut at a character where it is longer than 256 bytes.
+/// Why something is as it is.
+pub type Reason = Text<CAPACITY>;
+
+/// A name as Postgres takes it.
+pub type Name = Text<64>;
+
+/// UTF-8 text, cut at a character where it is longer than so many bytes.
 #[derive(Clone, Copy)]
-pub struct Text {
+pub struct Text<const CAPACITY: usize> {
     length: u16,
     bytes: [u8; CAPACITY],
 }
 
-impl Text {
+impl<const CAPACITY: usize> Text<CAPACITY> {
     /// No text.
     pub const EMPTY: Self = Self { length: 0, bytes: [0; CAPACITY] };
 
@@ -41,16 +47,16 @@ mod tests {
 
     #[test]
     fn is_cut_between_characters() {
-        let text = "ä".repeat(200);
-        assert_eq!(Text::new(&text).as_str(), "ä".repeat(128));
+        let text = "ä".repeat(CAPACITY);
+        assert_eq!(Reason::new(&text).as_str(), "ä".repeat(CAPACITY / 2));
         let shifted = format!("x{text}");
-        assert_eq!(Text::new(&shifted).as_str(), format!("x{}", "ä".repeat(127)));
+        assert_eq!(Reason::new(&shifted).as_str(), format!("x{}", "ä".repeat(CAPACITY / 2 - 1)));
     }
 
     proptest! {
         #[test]
-        fn keeps_a_prefix(text in ".{0,400}") {
-            let kept = Text::new(&text);
+        fn keeps_a_prefix(text in ".{0,1500}") {
+            let kept = Reason::new(&text);
             prop_assert!(text.starts_with(kept.as_str()));
             prop_assert!(text.len() > CAPACITY || kept.as_str() == text);
             prop_assert!(text.len() <= CAPACITY || kept.as_str().len() > CAPACITY - 4);

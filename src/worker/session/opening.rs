@@ -10,11 +10,12 @@ use crate::error::{ErrorKind, OdsError, Result};
 use crate::freshness::{FreshAsOf, Probes};
 use crate::load::loader::Loader;
 use crate::pg::wait::{Deadline, WaitSet};
-use crate::pg::{encoding, xact};
+use crate::pg::{encoding, guc, xact};
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control, connect_replication};
 use crate::source::postgres::establish::{self, Continuity};
 use crate::source::postgres::exchange::Exchange;
+use crate::source::postgres::quote::quote_literal;
 use crate::source::postgres::replication::Replication;
 use crate::source::postgres::slot;
 use crate::source::postgres::upkeep::Partitions;
@@ -60,12 +61,26 @@ impl<'e> Session<'e> {
             slot::drop(&access, &stream.slot, None)?;
             entry.set_state(
                 StreamState::Failed,
-                "no table of this server follows it: SELECT ods.resume(…);",
+                &format!(
+                    "no table of this server follows it. SELECT ods.resume(table_name) FROM ods.sync_status WHERE server = {} AND state IN ('paused', 'failed');",
+                    quote_literal(&stream.server)
+                ),
             );
             return Ok(Opened::Ended(End::Wait(Duration::from_secs(30))));
         }
         let connecting = || Deadline::after(settings::connect_timeout());
         let mut control = connect_control(&access, connecting())?;
+        guc::set_lock_timeout(settings::lock_timeout());
+        // First of all: what follows may wait for a lock here, time after time, while the WAL at
+        // the source grows.
+        if stored.position.is_some()
+            && let Some(limit) = settings::max_retained_wal()
+            && let Some(retained) = slot::retained(&mut control, &stream.slot)?
+            && retained > limit
+        {
+            give_up(&stream, &retained_too_much(retained))?;
+            return Ok(Opened::Ended(End::Again));
+        }
         establish::ensure_publication(&mut control, &stream)?;
         let mut connection = connect_replication(&access, connecting())?;
         let identity = establish::identify(&mut connection)?;
@@ -134,6 +149,7 @@ impl<'e> Session<'e> {
             stored: position,
             flushed: position,
             unflushed: Unflushed::default(),
+            sent_end: position,
             source_end: position,
             fresh: FreshAsOf::default(),
             stored_fresh: FreshAsOf::default(),
@@ -194,7 +210,10 @@ fn begin(
                 ErrorKind::WrongState,
                 format!("replication slot {} exists already, and its changes before now would be missed", stream.slot),
             )
-            .hint(format!("SELECT pg_drop_replication_slot('{}');  -- at the source", stream.slot)));
+            .hint(format!(
+                "SELECT pg_drop_replication_slot({});  -- at the source",
+                quote_literal(&stream.slot)
+            )));
         }
         establish::drop_slot(connection, &stream.slot)?;
     }
@@ -213,6 +232,11 @@ fn begin(
     Ok(position)
 }
 
+/// Why a slot is given up that keeps too much at its source.
+pub(super) fn retained_too_much(bytes: u64) -> String {
+    format!("the source kept {bytes} bytes of WAL for us, more than ods.max_retained_wal")
+}
+
 /// The stream has a gap: its tables are set aside, and it begins anew when one is resumed.
 pub(super) fn give_up(stream: &Stream, reason: &str) -> Result<()> {
     xact::recover();
@@ -220,7 +244,7 @@ pub(super) fn give_up(stream: &Stream, reason: &str) -> Result<()> {
         for synced in table::of_stream(stream.id)? {
             if matches!(synced.state, TableState::Live | TableState::Loading) {
                 let name = synced.display();
-                let fix = format!("SELECT ods.resume('{name}');");
+                let fix = synced.resume_sql();
                 table::set_state(synced.id, TableState::Failed, Some(reason), Some(&fix))?;
                 incident::record(
                     stream.id,

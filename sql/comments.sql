@@ -1,0 +1,76 @@
+-- What \d+ and \dt+ tell. Functions have their comments where they are granted.
+COMMENT ON SCHEMA ods IS 'operational data store: what is synced from where, and how fresh it is';
+
+COMMENT ON TABLE ods.identity IS 'The database that this catalog was written for; a copy of it stands fenced';
+COMMENT ON TABLE ods.stream IS 'One ordered feed from a server: a replication slot and a publication at the source';
+COMMENT ON COLUMN ods.stream.stream_name IS 'Name of the replication slot at the source';
+COMMENT ON COLUMN ods.stream.publication_made_by_ods IS 'Whether the publication is ours to alter and to drop';
+COMMENT ON TABLE ods.stream_position IS 'Where a stream stands, written in the transaction that holds the rows up to there';
+COMMENT ON COLUMN ods.stream_position.position IS 'Null before the stream began, and after a gap, from which it begins anew';
+COMMENT ON COLUMN ods.stream_position.fresh_as_of IS 'Everything that the source committed up to this time of its clock is here';
+COMMENT ON TABLE ods.synced_table IS 'A read-only table that the applier keeps current, and what was promised about it';
+COMMENT ON COLUMN ods.synced_table.transform IS 'Query over the changes that yields the rows to write';
+COMMENT ON COLUMN ods.synced_table.filter IS 'Condition that a row must meet to be here';
+COMMENT ON COLUMN ods.synced_table.on_delete IS 'What a delete at the source does here: delete, mark or ignore';
+COMMENT ON COLUMN ods.synced_table.consumer IS 'The application or team that the table is kept for';
+COMMENT ON COLUMN ods.synced_table.max_staleness IS 'How old the table may be at most, as promised to its consumer';
+COMMENT ON TABLE ods.synced_column IS 'A column read from the source, and where it goes';
+COMMENT ON COLUMN ods.synced_column.source_attnum IS 'The source''s number of the column, which a rename does not change';
+COMMENT ON COLUMN ods.synced_column.target_name IS 'The column it is written to; null where a transform consumes it';
+COMMENT ON COLUMN ods.synced_column.key_position IS 'Its place in the key, from 1; null outside of it';
+COMMENT ON TABLE ods.source_member IS 'A relation of the source whose rows belong to a synced table: the table itself, or a leaf of a partitioned one';
+COMMENT ON COLUMN ods.source_member.last_key IS 'The last key that the load has read';
+COMMENT ON COLUMN ods.source_member.rows_done IS 'Rows that the load has read';
+COMMENT ON COLUMN ods.source_member.rows_estimated IS 'Rows it has by the last ANALYZE at the source; null where there was none';
+COMMENT ON TABLE ods.table_state IS 'What a synced table is doing, and why';
+COMMENT ON COLUMN ods.table_state.fresh_as_of IS 'How fresh it was when it was set aside; null while it follows its stream';
+COMMENT ON COLUMN ods.table_state.sweep IS 'Whether rows are yet to be looked for that the source no longer has';
+COMMENT ON COLUMN ods.table_state.sweep_key IS 'The last key that this search has looked at';
+COMMENT ON COLUMN ods.table_state.load_rate IS 'Rows a second at which the load reads';
+COMMENT ON TABLE ods.reread IS 'Keys whose row must be read again: a change left out a value that is not here either';
+COMMENT ON TABLE ods.incident IS 'What happened that a person may want to know later; read it by ods.incidents';
+
+COMMENT ON COLUMN ods.lock_wait.stream_id IS 'The stream whose worker waits';
+COMMENT ON COLUMN ods.lock_wait.reason IS 'Who holds the lock, and what they run';
+COMMENT ON COLUMN ods.lock_wait.waited IS 'For how long';
+
+COMMENT ON COLUMN ods.stream_status.server IS 'The foreign server that it comes from';
+COMMENT ON COLUMN ods.stream_status.stream IS 'Name of the replication slot at the source';
+COMMENT ON COLUMN ods.stream_status.state IS 'starting, connecting, catching up, live, idle, waiting (for the next attempt, or for a worker), stalled, failed, fenced or stopped';
+COMMENT ON COLUMN ods.stream_status.reason IS 'Why, where that needs saying, with the statement that helps';
+COMMENT ON COLUMN ods.stream_status.position IS 'Up to here everything is committed here';
+COMMENT ON COLUMN ods.stream_status.fresh_as_of IS 'Everything that the source committed up to this time of its clock is here';
+COMMENT ON COLUMN ods.stream_status.staleness IS 'Now, on the source''s clock, minus fresh_as_of';
+COMMENT ON COLUMN ods.stream_status.lag_bytes IS 'WAL of the source between its end and the position; of all its databases';
+COMMENT ON COLUMN ods.stream_status.rows_applied IS 'Rows written since the server started';
+COMMENT ON COLUMN ods.stream_status.transactions IS 'Transactions of the source applied since the server started';
+COMMENT ON COLUMN ods.stream_status.pid IS 'Process of its worker; null when none runs';
+COMMENT ON COLUMN ods.stream_status.since IS 'When the worker entered its state';
+COMMENT ON COLUMN ods.stream_status.last_message_at IS 'When the source was last known to answer, by our clock';
+COMMENT ON COLUMN ods.stream_status.clock_skew IS 'The source''s clock minus ours';
+
+COMMENT ON COLUMN ods.sync_status.table_name IS 'The synced table';
+COMMENT ON COLUMN ods.sync_status.server IS 'The foreign server that it comes from';
+COMMENT ON COLUMN ods.sync_status.source IS 'The table at the source';
+COMMENT ON COLUMN ods.sync_status.state IS 'loading, catching up, live, idle, stalled, paused, failed or fenced';
+COMMENT ON COLUMN ods.sync_status.reason IS 'Why, where that needs saying; the progress of a load';
+COMMENT ON COLUMN ods.sync_status.fresh_as_of IS 'Everything that the source committed to it up to this time of its clock is here';
+COMMENT ON COLUMN ods.sync_status.staleness IS 'Now, on the source''s clock, minus fresh_as_of';
+COMMENT ON COLUMN ods.sync_status.lag_bytes IS 'WAL of the source between its end and the position of the stream';
+COMMENT ON COLUMN ods.sync_status.rows_applied IS 'Rows written by changes since the table was created';
+COMMENT ON COLUMN ods.sync_status.rows_loaded IS 'Rows that the load under way has read';
+COMMENT ON COLUMN ods.sync_status.rows_estimated IS 'Rows it will read, by the last ANALYZE at the source';
+COMMENT ON COLUMN ods.sync_status.rereads IS 'Rows that lack a value here and are read again';
+COMMENT ON COLUMN ods.sync_status.last_error IS 'The last reason for which it failed';
+COMMENT ON COLUMN ods.sync_status.fix IS 'What to run, here or where its comment says';
+COMMENT ON COLUMN ods.sync_status.consumer IS 'The application or team that the table is kept for';
+COMMENT ON COLUMN ods.sync_status.tier IS 'real-time, near-real-time, batch or feedback';
+COMMENT ON COLUMN ods.sync_status.max_staleness IS 'How old the table may be at most, as promised to its consumer';
+COMMENT ON COLUMN ods.sync_status.since IS 'When the table began to load, went live or was set aside';
+
+COMMENT ON COLUMN ods.incidents.at IS 'When it happened';
+COMMENT ON COLUMN ods.incidents.table_name IS 'The synced table it concerns';
+COMMENT ON COLUMN ods.incidents.server IS 'The foreign server it concerns';
+COMMENT ON COLUMN ods.incidents.kind IS 'apply failed, gap or publication';
+COMMENT ON COLUMN ods.incidents.message IS 'What happened';
+COMMENT ON COLUMN ods.incidents.fix IS 'What to run, here or where its comment says';

@@ -1,0 +1,255 @@
+//! What the publication carries, compared with what the catalog wants.
+
+use super::{Obstacle, Upkeep};
+use crate::apply::applier::Applier;
+use crate::catalog::incident::{self, IncidentKind};
+use crate::catalog::stream::Stream;
+use crate::catalog::table::{self, Sweep, SyncedTable, TableState};
+use crate::error::Result;
+use crate::pg::xact;
+use crate::source::postgres::quote::{quote_ident, quote_qualified};
+use crate::source::postgres::upkeep::{self, Coverage, Heartbeat, Partitions, Published};
+use pgrx::pg_sys::Oid;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// Compares what the publication carries with what the catalog wants; true if the catalog changed.
+pub fn compare(
+    heartbeat: &Heartbeat,
+    stream: &Stream,
+    applier: &mut Applier,
+    upkeep: &mut Upkeep,
+) -> Result<bool> {
+    let mut changed = false;
+    upkeep.published.clear();
+    upkeep.queue.clear();
+    let mut wanted_roots = HashSet::new();
+    let mut obstacles = HashMap::new();
+    for table in applier.tables() {
+        let synced = &table.synced;
+        wanted_roots.insert(synced.source_oid);
+        if !table.is_followed() {
+            continue;
+        }
+        let (carried, missing): (Vec<&Published>, Vec<&Published>) = heartbeat
+            .published
+            .iter()
+            .filter(|there| there.root == synced.source_oid || there.oid == synced.source_oid)
+            .partition(|there| there.coverage == Coverage::Carried);
+        if carried.is_empty() && synced.state == TableState::Live {
+            lost(stream, synced)?;
+            changed = true;
+        } else if carried.is_empty() || !missing.is_empty() {
+            let add = match (carried.is_empty(), upkeep.partitions) {
+                (true, Partitions::ByRoot) => {
+                    let root = (synced.source_schema.as_str(), synced.source_table.as_str());
+                    upkeep::add_tables_sql(&stream.publication, std::iter::once(root))
+                }
+                (true, Partitions::ByLeaf) => {
+                    let leaves = synced.members.iter();
+                    let leaves = leaves.map(|leaf| (leaf.schema.as_str(), leaf.table.as_str()));
+                    upkeep::add_tables_sql(&stream.publication, leaves)
+                }
+                (false, _) => {
+                    let missing = missing.iter();
+                    let missing = missing.map(|there| (there.schema.as_str(), there.name.as_str()));
+                    upkeep::add_tables_sql(&stream.publication, missing)
+                }
+            };
+            if let Some(obstacle) = add_to_publication(stream, upkeep, synced, add) {
+                changed |= tell(stream, upkeep, synced, &obstacle)?;
+                obstacles.insert(synced.id, obstacle);
+            }
+        } else if same_members(synced, &carried) {
+            upkeep.published.insert(synced.id);
+            store_estimates(upkeep, synced, &carried)?;
+        } else {
+            change_members(synced, &carried)?;
+            changed = true;
+        }
+    }
+    upkeep.told.retain(|id, _| obstacles.contains_key(id));
+    if stream.owns_publication {
+        let unwanted: BTreeSet<(&str, &str)> = heartbeat
+            .published
+            .iter()
+            .filter(|there| {
+                there.coverage == Coverage::Carried
+                    && !wanted_roots.contains(&there.root)
+                    && !wanted_roots.contains(&there.oid)
+            })
+            .map(|there| match upkeep.partitions {
+                Partitions::ByRoot => (there.root_schema.as_str(), there.root_name.as_str()),
+                Partitions::ByLeaf => (there.schema.as_str(), there.name.as_str()),
+            })
+            .collect();
+        for (schema, name) in unwanted {
+            upkeep.ask_for(upkeep::drop_table_sql(&stream.publication, schema, name));
+        }
+    }
+    Ok(changed)
+}
+
+/// A table that the publication carried and no longer does has missed changes.
+fn lost(stream: &Stream, synced: &SyncedTable) -> Result<()> {
+    let reason = format!(
+        "{} is no longer in publication {}, or was dropped or made anew",
+        source_name(synced),
+        quote_ident(&stream.publication)
+    );
+    let (name, fix) = (synced.display(), synced.resume_sql());
+    xact::in_transaction(|| {
+        table::set_state(synced.id, TableState::Failed, Some(&reason), Some(&fix))?;
+        incident::record(
+            stream.id,
+            Some((synced.relation, &name)),
+            IncidentKind::Gap,
+            &reason,
+            Some(&fix),
+        )
+    })
+}
+
+/// Has `add` run at the source where that is ours to do; what a person must know where it is not,
+/// or where the source refuses.
+fn add_to_publication(
+    stream: &Stream,
+    upkeep: &mut Upkeep,
+    synced: &SyncedTable,
+    add: String,
+) -> Option<Obstacle> {
+    let reason = format!(
+        "{} is not wholly in publication {}",
+        source_name(synced),
+        quote_ident(&stream.publication)
+    );
+    let fix = format!("{add};  -- at the source, by a role that may");
+    if stream.owns_publication {
+        let refusal = upkeep.ask_for(add)?;
+        return Some(Obstacle { reason: format!("{reason}: {refusal}"), fix });
+    }
+    Some(Obstacle { reason, fix })
+}
+
+fn source_name(synced: &SyncedTable) -> String {
+    quote_qualified(&synced.source_schema, &synced.source_table)
+}
+
+/// Says in the catalog what stands in the way of a table, where that is new; true if the table has
+/// to be read anew for it: a live one misses the changes of some of its partitions from now on.
+fn tell(
+    stream: &Stream,
+    upkeep: &mut Upkeep,
+    synced: &SyncedTable,
+    obstacle: &Obstacle,
+) -> Result<bool> {
+    let was_live = synced.state == TableState::Live;
+    if !was_live && upkeep.told.get(&synced.id) == Some(obstacle) {
+        return Ok(false);
+    }
+    let (reason, fix) = (obstacle.reason.as_str(), obstacle.fix.as_str());
+    let is_told = xact::in_transaction(|| {
+        if was_live {
+            begin_again(synced.id, Sweep::Due)?;
+            table::set_state(synced.id, TableState::Loading, Some(reason), Some(fix))?;
+        } else if !table::set_obstacle(synced.id, reason, fix)? {
+            return Ok(false);
+        }
+        let name = synced.display();
+        let table = Some((synced.relation, name.as_str()));
+        incident::record(stream.id, table, IncidentKind::Publication, reason, Some(fix))?;
+        Ok(true)
+    })?;
+    if is_told {
+        upkeep.told.insert(synced.id, obstacle.clone());
+    }
+    Ok(was_live)
+}
+
+/// Takes note of how many rows the members of a loading table have, by which its end is foretold.
+fn store_estimates(
+    upkeep: &mut Upkeep,
+    synced: &SyncedTable,
+    carried: &[&Published],
+) -> Result<()> {
+    if synced.state != TableState::Loading {
+        return Ok(());
+    }
+    let found: Vec<(u32, i64)> =
+        carried.iter().map(|there| (there.oid, there.estimated_rows)).collect();
+    if upkeep.estimates.get(&synced.id) == Some(&found) {
+        return Ok(());
+    }
+    let (members, rows): (Vec<Oid>, Vec<i64>) =
+        found.iter().map(|(member, rows)| (Oid::from(*member), *rows)).unzip();
+    let is_stored = xact::in_transaction(|| {
+        let is_held = table::hold_load(synced.id, synced.load_started, None)?;
+        if is_held {
+            table::execute(
+                "UPDATE ods.source_member m SET rows_estimated = nullif(e.rows, 0) \
+                 FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.oid[]), pg_catalog.unnest($3::pg_catalog.int8[])) AS e (member, rows) \
+                 WHERE m.table_id = $1 AND m.source_oid = e.member",
+                &[synced.id.into(), members.into(), rows.into()],
+            )?;
+        }
+        Ok(is_held)
+    })?;
+    if is_stored {
+        upkeep.estimates.insert(synced.id, found);
+    }
+    Ok(())
+}
+
+/// Has the loader take up a table again, over the rows that are here.
+fn begin_again(table_id: i32, sweep: Sweep) -> Result<()> {
+    table::execute(
+        "UPDATE ods.table_state SET sweep = CASE WHEN $2 THEN 'due' ELSE sweep END, sweep_key = NULL, \
+                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
+        &[table_id.into(), (sweep == Sweep::Due).into()],
+    )?;
+    Ok(())
+}
+
+fn same_members(synced: &SyncedTable, carried: &[&Published]) -> bool {
+    carried.len() == synced.members.len()
+        && carried.iter().all(|there| synced.members.iter().any(|member| member.oid == there.oid))
+}
+
+/// Partitions came or went: new ones are loaded, the rows of those that went are searched for.
+fn change_members(synced: &SyncedTable, carried: &[&Published]) -> Result<()> {
+    let gone =
+        synced.members.iter().any(|member| carried.iter().all(|there| there.oid != member.oid));
+    xact::in_transaction(|| {
+        table::execute(
+            "DELETE FROM ods.source_member WHERE table_id = $1 AND source_oid <> ALL ($2)",
+            &[
+                synced.id.into(),
+                carried.iter().map(|there| Oid::from(there.oid)).collect::<Vec<_>>().into(),
+            ],
+        )?;
+        for there in carried {
+            table::execute(
+                "INSERT INTO ods.source_member (table_id, source_oid, source_schema, source_table, rows_estimated) \
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                &[
+                    synced.id.into(),
+                    Oid::from(there.oid).into(),
+                    there.schema.as_str().into(),
+                    there.name.as_str().into(),
+                    there.estimated_rows.into(),
+                ],
+            )?;
+        }
+        // A partition that was attached with rows may hold keys that stood elsewhere before.
+        let is_new = synced.state == TableState::Live;
+        begin_again(synced.id, if gone || is_new { Sweep::Due } else { Sweep::None })?;
+        if synced.state == TableState::Live {
+            table::set_state(
+                synced.id,
+                TableState::Loading,
+                Some("the source's partitions changed"),
+                None,
+            )?;
+        }
+        Ok(())
+    })
+}
