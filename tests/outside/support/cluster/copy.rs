@@ -1,0 +1,55 @@
+//! Copies of a cluster: its files put aside, and clusters made from it.
+
+use super::{Cluster, Programs, free_port, make_dir_for_server, run, scratch};
+use std::fs;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+impl Cluster {
+    /// Makes a standby of this cluster, on a port of its own, and starts it.
+    pub fn standby(&self, name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let home = scratch().join(format!("b{number}-{name}"));
+        make_dir_for_server(&home);
+        let made = Self {
+            name: name.to_owned(),
+            programs: match &self.programs {
+                Programs::Tested => Programs::Tested,
+                Programs::In(dir) => Programs::In(dir.clone()),
+            },
+            home,
+            port: free_port(),
+            server: Mutex::new(None),
+            failed: AtomicBool::new(false),
+        };
+        let data = made.data().display().to_string();
+        let arguments =
+            ["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "--pgdata", &data];
+        self.program("pg_basebackup", &arguments);
+        let file = made.data().join("postgresql.conf");
+        let mut config = fs::read_to_string(&file).expect("postgresql.conf");
+        config.push_str(&format!(
+            "port = {}\nunix_socket_directories = '{}'\n",
+            made.port,
+            made.home.display()
+        ));
+        fs::write(&file, config).expect("postgresql.conf");
+        made.start_again();
+        made
+    }
+
+    /// Runs a client program as the superuser of this cluster.
+    pub fn program(&self, program: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(self.programs.path(program));
+        command.arg("--host").arg(&self.home).args(["--username", "postgres"]);
+        command.args(["--port", &self.port.to_string()]).args(arguments);
+        run(command)
+    }
+
+    /// A path in the cluster's own folder, which its programs may write.
+    pub fn file(&self, name: &str) -> String {
+        self.home.join(name).display().to_string()
+    }
+}
