@@ -349,14 +349,11 @@ pub fn check_filter(columns: &[(String, String)], filter: &str) -> Result<()> {
         .map_err(spi_error)
 }
 
-/// Gives a table the column that says since when a row is gone at its source.
-pub fn add_mark(relation: &pgrx::PgRelation) -> Result<()> {
+/// Gives the table of that qualified and quoted name the column that says since when a row is gone
+/// at its source.
+pub fn add_mark(qualified: &str) -> Result<()> {
     execute(
-        &format!(
-            "ALTER TABLE {}.{} ADD COLUMN IF NOT EXISTS _ods_deleted_at timestamptz",
-            quote_ident(relation.namespace()),
-            quote_ident(relation.name())
-        ),
+        &format!("ALTER TABLE {qualified} ADD COLUMN IF NOT EXISTS _ods_deleted_at timestamptz"),
         &[],
     )?;
     Ok(())

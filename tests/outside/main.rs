@@ -7,6 +7,7 @@
 
 mod support;
 
+mod alter;
 mod basic;
 mod crash;
 mod deletes;
