@@ -205,6 +205,16 @@ pub fn compare(
             .iter()
             .filter(|there| there.root == synced.source_oid || there.oid == synced.source_oid)
             .partition(|there| there.coverage == Coverage::Carried);
+        if carried.is_empty() && synced.state == TableState::Loading {
+            let named = heartbeat.published.iter().find(|there| {
+                there.root_schema == synced.source_schema && there.root_name == synced.source_table
+            });
+            if let Some(anew) = named {
+                take_over(synced, anew)?;
+                changed = true;
+                continue;
+            }
+        }
         if carried.is_empty() {
             changed |= not_carried(stream, upkeep, synced)?;
             continue;
@@ -314,6 +324,19 @@ fn wants_adding(
 fn same_members(synced: &table::SyncedTable, carried: &[&Published]) -> bool {
     carried.len() == synced.members.len()
         && carried.iter().all(|there| synced.members.iter().any(|member| member.oid == there.oid))
+}
+
+/// A table of the name was made anew at the source, and a person has resumed ours: what is read is
+/// the new one.
+fn take_over(synced: &table::SyncedTable, anew: &Published) -> Result<()> {
+    xact::in_transaction(|| {
+        table::execute(
+            "UPDATE ods.synced_table SET source_oid = $2 WHERE table_id = $1",
+            &[synced.id.into(), pgrx::pg_sys::Oid::from(anew.root).into()],
+        )?;
+        table::execute("DELETE FROM ods.source_member WHERE table_id = $1", &[synced.id.into()])?;
+        Ok(())
+    })
 }
 
 /// Partitions came or went: new ones are loaded, the rows of those that went are searched for.

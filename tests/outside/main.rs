@@ -9,6 +9,7 @@ mod support;
 
 mod alter;
 mod basic;
+mod connect;
 mod crash;
 mod deletes;
 mod drop;

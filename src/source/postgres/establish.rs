@@ -20,6 +20,8 @@ pub struct SourceIdentity {
     pub timeline: i32,
     /// Its database.
     pub database: String,
+    /// Where its WAL on disk ends.
+    pub flushed: Lsn,
 }
 
 /// Asks a walsender who it serves.
@@ -30,6 +32,7 @@ pub fn identify(replication: &mut Connection) -> Result<SourceIdentity> {
         system_identifier: rows.get(0, 0).ok_or_else(odd)?.to_owned(),
         timeline: rows.get(0, 1).and_then(|text| text.parse().ok()).ok_or_else(odd)?,
         database: rows.get(0, 3).ok_or_else(odd)?.to_owned(),
+        flushed: rows.get(0, 2).and_then(|text| text.parse().ok()).ok_or_else(odd)?,
     })
 }
 
@@ -76,6 +79,13 @@ pub fn continuity(
                 return Ok(Continuity::Gap(reason));
             }
         }
+    }
+    // Only what is on disk there is ever sent.
+    if identity.flushed < position {
+        return Ok(Continuity::Gap(format!(
+            "the source went back: its WAL ends at {}, before our position {position}",
+            identity.flushed
+        )));
     }
     slot_continuity(replication, stream, position)
 }
@@ -164,6 +174,16 @@ fn fork_in_history(content: &str, timeline: i32) -> Option<Lsn> {
             (number == timeline).then_some(lsn)
         })
         .next()
+}
+
+/// The oid of the publication, none where there is none.
+pub fn publication(control: &mut Connection, stream: &Stream) -> Result<Option<u32>> {
+    let sql = format!(
+        "SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = {}",
+        quote_literal(&stream.publication)
+    );
+    let rows = control.query(&sql, &[], deadline())?;
+    Ok(rows.get(0, 0).and_then(|oid| oid.parse().ok()))
 }
 
 /// Makes the publication if it is missing and ours to make; it must exist before the slot does.

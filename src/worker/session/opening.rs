@@ -66,21 +66,24 @@ impl<'e> Session<'e> {
         }
         let connecting = || Deadline::after(settings::connect_timeout());
         let mut control = connect_control(&access, connecting())?;
-        establish::ensure_publication(&mut control, &stream)?;
         let mut connection = connect_replication(&access, connecting())?;
         let identity = establish::identify(&mut connection)?;
         // The position may have been committed, before a failure, without being flushed; what is
         // confirmed below must survive a crash.
         xact::flush_all();
-        let position = match stored.position.as_deref().map(str::parse::<Lsn>) {
+        let resumed = match stored.position.as_deref().map(str::parse::<Lsn>) {
             Some(Ok(position)) => {
                 match establish::continuity(&mut connection, &stream, &stored, position, &identity)?
                 {
                     Continuity::Whole => {
+                        if establish::publication(&mut control, &stream)? != stored.publication {
+                            give_up(&stream, &publication_gone(&stream))?;
+                            return Ok(Opened::Ended(End::Again));
+                        }
                         if stored.timeline != Some(identity.timeline) {
                             xact::in_transaction(|| stream::set_timeline(id, identity.timeline))?;
                         }
-                        position
+                        Some(position)
                     }
                     Continuity::Gap(reason) => {
                         give_up(&stream, &reason)?;
@@ -91,12 +94,19 @@ impl<'e> Session<'e> {
             Some(Err(_)) => {
                 return Err(OdsError::new(ErrorKind::Bug, "the stored position is not an LSN"));
             }
+            None => None,
+        };
+        // In a source that is not the one it was, nothing is made.
+        establish::ensure_publication(&mut control, &stream)?;
+        let publication = establish::publication(&mut control, &stream)?;
+        let position = match resumed {
+            Some(position) => position,
             None => {
                 entry.set_state(
                     StreamState::Connecting,
                     "making the replication slot, which waits for the transactions running at the source",
                 );
-                begin(&mut connection, &stream, &access, identity)?
+                begin(&mut connection, &stream, &access, identity, publication)?
             }
         };
         let server_encoding = connection
@@ -146,6 +156,7 @@ impl<'e> Session<'e> {
             changed_at: now,
             reload_due: false,
             heartbeat: None,
+            publication,
             stream,
         })))
     }
@@ -187,6 +198,7 @@ fn begin(
     stream: &Stream,
     access: &ServerAccess,
     identity: establish::SourceIdentity,
+    publication: Option<u32>,
 ) -> Result<Lsn> {
     if let Some(slot) = establish::slot(connection, &stream.slot)? {
         if access.stream.slot_name.is_some() && !slot.is_lost {
@@ -207,10 +219,16 @@ fn begin(
                 system_identifier: Some(identity.system_identifier),
                 timeline: Some(identity.timeline),
                 database: Some(identity.database),
+                publication,
             },
         )
     })?;
     Ok(position)
+}
+
+/// Why a stream can't go on with the publication: decoding looks it up as it was at each change.
+pub(super) fn publication_gone(stream: &Stream) -> String {
+    format!("publication {} is gone, or was dropped and made anew", stream.publication)
 }
 
 /// The stream has a gap: its tables are set aside, and it begins anew when one is resumed.

@@ -214,6 +214,21 @@ impl Sync {
         }
     }
 
+    /// One column of a table's row in `ods.sync_status`.
+    pub fn shown(&self, target: &str, column: &str) -> Option<String> {
+        self.ods().text(&format!(
+            "SELECT {column} FROM ods.sync_status WHERE table_name = {}::regclass",
+            literal(target)
+        ))
+    }
+
+    /// Runs what `ods.sync_status` says in `fix` of a table.
+    pub fn paste_fix(&self, target: &str) {
+        let fix = self.shown(target, "fix");
+        let fix = fix.unwrap_or_else(|| panic!("no fix for {target}\n{}", self.status()));
+        self.ods().run(&fix);
+    }
+
     /// The name of the database on both sides.
     pub fn name(&self) -> &str {
         &self.name

@@ -2,11 +2,25 @@
 
 use super::{Cluster, Programs, free_port, make_dir_for_server, run, scratch};
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 impl Cluster {
+    /// Puts the files of the stopped server aside.
+    pub fn save_files(&self) {
+        self.assert_stopped();
+        copy_folder(&self.data(), &self.home.join("saved"));
+    }
+
+    /// Puts back what [`Cluster::save_files`] has put aside, as if a snapshot were restored.
+    pub fn restore_files(&self) {
+        self.assert_stopped();
+        fs::remove_dir_all(self.data()).expect("the data folder goes");
+        fs::rename(self.home.join("saved"), self.data()).expect("the saved files come back");
+    }
+
     /// Makes a standby of this cluster, on a port of its own, and starts it.
     pub fn standby(&self, name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -52,4 +66,14 @@ impl Cluster {
     pub fn file(&self, name: &str) -> String {
         self.home.join(name).display().to_string()
     }
+
+    fn assert_stopped(&self) {
+        assert!(self.lock().is_none(), "{} must be stopped", self.name);
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(from).arg(to);
+    run(copy);
 }
