@@ -18,6 +18,7 @@ mod isolation;
 mod large_tx;
 mod load;
 mod load_race;
+mod locks;
 mod partitions;
 mod restore;
 mod resume;
