@@ -1,4 +1,4 @@
-//! Copies of a cluster: its files put aside, and clusters made from it.
+//! A cluster's files: put aside and put back, dumped, and clusters made from them.
 
 use super::{Cluster, Programs, free_port, make_dir_for_server, run, scratch};
 use std::fs;
@@ -60,6 +60,12 @@ impl Cluster {
         command.arg("--host").arg(&self.home).args(["--username", "postgres"]);
         command.args(["--port", &self.port.to_string()]).args(arguments);
         run(command)
+    }
+
+    /// Makes a folder that the server may write, for a tablespace; its path.
+    pub fn folder(&self, name: &str) -> String {
+        make_dir_for_server(&self.home.join(name));
+        self.file(name)
     }
 
     /// A path in the cluster's own folder, which its programs may write.
