@@ -9,6 +9,7 @@ mod support;
 
 mod alter;
 mod basic;
+mod check;
 mod connect;
 mod crash;
 mod deletes;
