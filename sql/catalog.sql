@@ -44,7 +44,8 @@ CREATE TABLE ods.stream_position (
     fresh_as_of timestamptz,
     source_system_identifier text,
     source_timeline integer,
-    source_database text
+    source_database text,
+    source_publication oid
 ) WITH (fillfactor = 10);
 SELECT pg_catalog.pg_extension_config_dump('ods.stream_position', '');
 

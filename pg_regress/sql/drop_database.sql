@@ -52,6 +52,62 @@ DROP DATABASE postgres;
 ALTER DATABASE postgres RENAME TO drop_first;
 CREATE DATABASE drop_copy;
 RESET ROLE;
+CREATE DATABASE drop_first;
+\c drop_first
+CREATE EXTENSION ods;
+\c :database
+SET search_path = drop_database;
+CALL await_worker('drop_first');
+CREATE VIEW worker AS SELECT pid FROM pg_stat_activity
+ WHERE datname IN ('drop_first', 'drop_other') AND backend_type = 'ods maintenance';
+SELECT pid AS worker FROM worker \gset
+-- May create databases, but not copy, rename or move this one.
+ALTER ROLE drop_nobody CREATEDB;
+SET ROLE drop_nobody;
+CREATE DATABASE drop_copy TEMPLATE drop_first;
+ALTER DATABASE drop_first RENAME TO drop_other;
+ALTER DATABASE drop_first SET TABLESPACE pg_default;
+RESET ROLE;
+-- Owns it, and may not create databases.
+ALTER ROLE drop_nobody NOCREATEDB;
+ALTER DATABASE drop_first OWNER TO drop_nobody;
+SET ROLE drop_nobody;
+ALTER DATABASE drop_first RENAME TO drop_other;
+RESET ROLE;
+-- A block that goes on keeps nobody out for what Postgres refuses in it.
+BEGIN;
+SAVEPOINT a;
+CREATE DATABASE drop_copy TEMPLATE drop_first;
+ROLLBACK TO a;
+DROP DATABASE drop_first;
+ROLLBACK TO a;
+ALTER DATABASE drop_first SET TABLESPACE pg_default;
+ROLLBACK TO a;
+SELECT pid = :worker AS stayed FROM worker;
+-- Nor for what it has undone.
+ALTER DATABASE drop_first RENAME TO drop_other;
+SELECT pg_stat_clear_snapshot();
+SELECT count(*) FROM worker;
+ROLLBACK TO a;
+CALL await_worker('drop_first');
+-- However often: in one transaction, undone each time and not.
+DO $$
+BEGIN
+    FOR attempt IN 1 .. 70 LOOP
+        BEGIN
+            ALTER DATABASE drop_first RENAME TO drop_other;
+            RAISE division_by_zero;
+        EXCEPTION WHEN division_by_zero THEN
+        END;
+    END LOOP;
+    FOR attempt IN 1 .. 35 LOOP
+        ALTER DATABASE drop_first RENAME TO drop_other;
+        ALTER DATABASE drop_other RENAME TO drop_first;
+    END LOOP;
+END $$;
+COMMIT;
+CALL await_worker('drop_first');
+DROP DATABASE drop_first;
 DROP ROLE drop_nobody;
 
 \set ECHO none

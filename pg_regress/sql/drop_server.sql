@@ -35,6 +35,20 @@ SELECT relation FROM ods.synced_table ORDER BY 1;
 INSERT INTO customer VALUES (1);
 INSERT INTO article VALUES (1);
 
+-- Workers of other servers stay.
+DO $$
+BEGIN
+    FOR attempt IN 1 .. 1000 LOOP
+        EXIT WHEN EXISTS (SELECT FROM ods.maintenance_board() WHERE state = 'running');
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END $$;
+SELECT pid AS worker FROM ods.maintenance_board() \gset
+BEGIN;
+DROP SERVER shop CASCADE;
+SELECT pid = :worker AS stayed FROM ods.maintenance_board();
+ROLLBACK;
+
 -- A renaming owner needs no right on the catalog; what a role owns goes with it.
 CREATE ROLE drop_owner;
 GRANT USAGE ON FOREIGN DATA WRAPPER drop_wrapper TO drop_owner;

@@ -3,7 +3,7 @@
 use crate::api::create::check_choices;
 use crate::api::lookup;
 use crate::api::target;
-use crate::apply::statements::OnDelete;
+use crate::apply::statements::{OnDelete, quote_ident};
 use crate::catalog::table::{execute, read_anew, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::owner;
@@ -13,7 +13,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 /// Changes what is promised about a synced table, its filter, or what its deletes do. What is null
-/// stays as it is; an empty filter takes the filter away. A new filter reads the table anew, online.
+/// stays as it is; an empty filter takes the filter away. A new filter, and a choice under which rows that were kept must go or be
+/// marked, read the table anew, online.
 #[pg_extern(volatile, parallel_unsafe)]
 fn alter_synced_table(
     relation: PgRelation,
@@ -37,6 +38,9 @@ struct Change<'a> {
 
 fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
     let id = lookup::owned_table(&relation)?;
+    let name = format!("{}.{}", quote_ident(relation.namespace()), quote_ident(relation.name()));
+    // ALTER TABLE refuses a table that is open.
+    drop(relation);
     let on_delete = change.on_delete.map(parse_on_delete).transpose()?;
     check_choices(
         change.consumer.unwrap_or("unchanged"),
@@ -48,18 +52,10 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
         target::check_filter(&source_columns(id)?, filter)?;
     }
     if on_delete == Some(OnDelete::Mark) {
-        let (schema, name) = (relation.namespace().to_owned(), relation.name().to_owned());
-        // A table that is open here can't be altered.
-        drop(relation);
-        target::add_mark(&schema, &name)?;
+        target::add_mark(&name)?;
     }
     owner::as_extension_owner(|| {
-        // Rows that stayed although the source let them go have to leave, or to lose or get a mark.
-        let keeps_others = Spi::get_one_with_args::<bool>(
-            "SELECT $2 <> on_delete AND on_delete <> 'delete' FROM ods.synced_table WHERE table_id = $1",
-            &[id.into(), change.on_delete.into()],
-        )
-        .map_err(spi_error)?;
+        let reads_anew = change.filter.is_some() || moves_rows(id, on_delete)?;
         execute(
             "UPDATE ods.synced_table SET consumer = coalesce($2, consumer), tier = coalesce($3, tier), \
                  max_staleness = coalesce($4, max_staleness), on_delete = coalesce($5, on_delete) \
@@ -78,7 +74,7 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
                 &[id.into(), filter.into()],
             )?;
         }
-        if change.filter.is_some() || keeps_others == Some(true) {
+        if reads_anew {
             let follows = Spi::get_one_with_args::<bool>(
                 "SELECT state IN ('live', 'loading') FROM ods.table_state WHERE table_id = $1",
                 &[id.into()],
@@ -92,6 +88,21 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
     })?;
     board::wake_at_commit();
     Ok(())
+}
+
+/// Whether rows that were kept here must go, or be marked, under a new choice.
+fn moves_rows(id: i32, new: Option<OnDelete>) -> Result<bool> {
+    let old = Spi::get_one_with_args::<String>(
+        "SELECT on_delete FROM ods.synced_table WHERE table_id = $1",
+        &[id.into()],
+    )
+    .map_err(spi_error)?;
+    let old = old.as_deref().and_then(OnDelete::parse);
+    Ok(match (old, new) {
+        (_, None) | (_, Some(OnDelete::Ignore)) => false,
+        (old, Some(OnDelete::Delete)) => old != Some(OnDelete::Delete),
+        (old, Some(OnDelete::Mark)) => old == Some(OnDelete::Ignore),
+    })
 }
 
 fn parse_on_delete(name: &str) -> Result<OnDelete> {

@@ -404,14 +404,11 @@ pub fn check_filter(columns: &[(String, String)], filter: &str) -> Result<()> {
         .map_err(spi_error)
 }
 
-/// Gives a table the column that says since when a row is gone at its source.
-pub fn add_mark(schema: &str, name: &str) -> Result<()> {
+/// Gives the table of that qualified and quoted name the column that says since when a row is gone
+/// at its source.
+pub fn add_mark(qualified: &str) -> Result<()> {
     execute(
-        &format!(
-            "ALTER TABLE {}.{} ADD COLUMN IF NOT EXISTS _ods_deleted_at timestamptz",
-            quote_ident(schema),
-            quote_ident(name)
-        ),
+        &format!("ALTER TABLE {qualified} ADD COLUMN IF NOT EXISTS _ods_deleted_at timestamptz"),
         &[],
     )?;
     Ok(())

@@ -2,13 +2,16 @@
 //! or found here with the same definition.
 //!
 //! A domain is made without its constraints: the source has checked every value, and a condition in
-//! its words could name what does not exist here.
+//! its words could name what does not exist here. One that is found keeps those that it has, and
+//! they run as the table's owner: so only types of that person or of a superuser are used.
 
 use crate::api::target::ColumnPlan;
 use crate::apply::statements::quote_ident;
 use crate::catalog::table::spi_error;
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::foreign::current_user;
 use crate::pg::libpq::Connection;
+use crate::pg::owner::ActingAs;
 use crate::pg::wait::Deadline;
 use crate::settings;
 use pgrx::pg_sys;
@@ -190,14 +193,26 @@ impl LocalType {
     /// The type as SQL, after making it in `schema` if it must be made.
     pub fn ensure(&self, schema: &str) -> Result<String> {
         let (name, definition, is_array) = match self {
-            Self::Known(name) => return Ok(name.clone()),
+            Self::Known(name) => {
+                if let Some((strange, owner)) = of_others(name)? {
+                    return Err(belongs_to_others(&strange, &owner).hint(format!(
+                        "Leave the column out by `columns`, or have a superuser own the type: ALTER TYPE {strange} OWNER TO …; -- after a look at what it checks"
+                    )));
+                }
+                return Ok(name.clone());
+            }
             Self::Own { name, definition, is_array } => (name, definition, *is_array),
         };
         let qualified = format!("{}.{}", quote_ident(schema), quote_ident(name));
         let parts = definition.ensure_parts(schema)?;
         match find(schema, name)? {
             None => Spi::run(&definition.create_sql(&qualified, &parts)).map_err(spi_error)?,
-            Some(here) if definition.is_same(here, &parts)? => {}
+            Some(here) if definition.is_same(here, &parts)? => {
+                if let Some((strange, owner)) = of_others(&qualified)? {
+                    return Err(belongs_to_others(&strange, &owner)
+                        .hint("Name another schema for the types: type_schema => '…'"));
+                }
+            }
             Some(_) => {
                 return Err(OdsError::new(
                     ErrorKind::AlreadyExists,
@@ -210,6 +225,45 @@ impl LocalType {
         }
         Ok(if is_array { format!("{qualified}[]") } else { qualified })
     }
+}
+
+/// The first type among `name` and what it is made of that belongs neither to the current user nor
+/// to a superuser, with its owner. An owner may give a type checks of his own at any time. That a
+/// type is a member of an extension says nothing: its owner can add it to one of his.
+fn of_others(name: &str) -> Result<Option<(String, String)>> {
+    // As the statements that use the name will resolve it.
+    let found = Spi::get_one_with_args::<pg_sys::Oid>(
+        "SELECT pg_catalog.to_regtype($1)::pg_catalog.oid",
+        &[name.into()],
+    )
+    .map_err(spi_error)?;
+    let _acting = ActingAs::user(current_user());
+    let found = Spi::get_two_with_args::<String, String>(
+        "WITH RECURSIVE part (oid) AS ( \
+             SELECT $1 \
+             UNION \
+             SELECT n.oid FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.oid CROSS JOIN LATERAL ( \
+                 SELECT t.typelem WHERE t.typelem <> 0 AND t.typtype = 'b' \
+                 UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd' \
+                 UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a \
+                           WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped \
+                 UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid \
+                 UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngmultitypid = t.oid) n (oid)) \
+         SELECT pg_catalog.format_type(t.oid, NULL), pg_catalog.pg_get_userbyid(t.typowner)::text \
+         FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.oid JOIN pg_catalog.pg_roles r ON r.oid = t.typowner \
+         WHERE r.rolname <> current_user AND NOT r.rolsuper ORDER BY t.typelem <> 0, t.oid LIMIT 1",
+        &[found.into()],
+    );
+    match found {
+        Ok((Some(strange), Some(owner))) => Ok(Some((strange, owner))),
+        Ok(_) | Err(pgrx::spi::Error::InvalidPosition) => Ok(None),
+        Err(error) => Err(spi_error(error)),
+    }
+}
+
+fn belongs_to_others(strange: &str, owner: &str) -> OdsError {
+    OdsError::new(ErrorKind::Forbidden, format!("type {strange} belongs to role {owner}"))
+        .detail("What its owner has it check would run as the owner of the synced table.")
 }
 
 impl Definition {

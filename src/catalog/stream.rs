@@ -2,6 +2,7 @@
 
 use super::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
+use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::OwnedPreparedStatement;
 use std::cell::RefCell;
@@ -32,6 +33,8 @@ pub struct StoredPosition {
     pub timeline: Option<i32>,
     /// The source's database.
     pub database: Option<String>,
+    /// The oid of the publication there: one that was made anew has not carried what came before.
+    pub publication: Option<u32>,
 }
 
 /// The stream of that id, if it still exists.
@@ -76,7 +79,7 @@ pub fn position(stream_id: i32) -> Result<StoredPosition> {
     Spi::connect(|client| {
         let mut rows = client
             .select(
-                "SELECT position, source_system_identifier, source_timeline, source_database \
+                "SELECT position, source_system_identifier, source_timeline, source_database, source_publication \
                  FROM ods.stream_position WHERE stream_id = $1",
                 Some(1),
                 &[stream_id.into()],
@@ -88,6 +91,7 @@ pub fn position(stream_id: i32) -> Result<StoredPosition> {
             system_identifier: row.get(2).ok().flatten(),
             timeline: row.get(3).ok().flatten(),
             database: row.get(4).ok().flatten(),
+            publication: row.get::<pg_sys::Oid>(5).ok().flatten().map(pg_sys::Oid::to_u32),
         })
     })
 }
@@ -128,17 +132,19 @@ pub fn advance(stream_id: i32, position: &str, fresh_as_of: Option<i64>) -> Resu
 /// Begins a stream at a position of a source.
 pub fn begin(stream_id: i32, start: &StoredPosition) -> Result<()> {
     execute(
-        "INSERT INTO ods.stream_position (stream_id, position, source_system_identifier, source_timeline, source_database) \
-         VALUES ($1, $2, $3, $4, $5) \
+        "INSERT INTO ods.stream_position (stream_id, position, source_system_identifier, source_timeline, source_database, source_publication) \
+         VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (stream_id) DO UPDATE SET position = excluded.position, fresh_as_of = NULL, \
              source_system_identifier = excluded.source_system_identifier, \
-             source_timeline = excluded.source_timeline, source_database = excluded.source_database",
+             source_timeline = excluded.source_timeline, source_database = excluded.source_database, \
+             source_publication = excluded.source_publication",
         &[
             stream_id.into(),
             start.position.clone().into(),
             start.system_identifier.clone().into(),
             start.timeline.into(),
             start.database.clone().into(),
+            start.publication.map(pg_sys::Oid::from).into(),
         ],
     )?;
     Ok(())

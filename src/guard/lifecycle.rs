@@ -9,7 +9,7 @@ use crate::fence::{self, Fence};
 use crate::pg::hooks::Standing;
 use crate::pg::identity;
 use crate::pg::role::ActAs;
-use crate::pg::utility::{Behavior, Statement};
+use crate::pg::utility::{Allowed, Behavior, Statement};
 use crate::pg::{extension, relcache};
 use crate::source::postgres::connect::ServerAccess;
 use crate::source::postgres::quote::quote_literal;
@@ -23,10 +23,18 @@ type Pending = Box<dyn FnOnce() -> Result<()>>;
 /// Refuses, or makes way for the statement; returns what is to be done once it succeeded.
 pub(super) fn before(statement: &Statement, standing: Standing) -> Result<Option<Pending>> {
     match statement {
-        Statement::UseAlone { database } => {
+        // Postgres is about to refuse it: nobody's workers leave for that.
+        Statement::UseAlone { allowed: Allowed::OutsideBlocks, .. }
+            if standing == Standing::InTransaction =>
+        {
+            Ok(None)
+        }
+        Statement::UseAlone { database, .. } => {
             board::hold_database(*database)?;
             Ok(None)
         }
+        // Postgres is about to refuse it.
+        Statement::DropDatabase { .. } if standing == Standing::InTransaction => Ok(None),
         Statement::DropDatabase { database } => {
             // Nobody can reach the sources once the database has gone, nor from outside of it.
             let slots = board::slots(*database);
@@ -55,16 +63,24 @@ pub(super) fn before(statement: &Statement, standing: Standing) -> Result<Option
             }
             let mut streams = synced::streams();
             streams.retain(|stream| servers.contains(&stream.server));
-            if streams.is_empty() { Ok(None) } else { leave(streams, standing) }
+            if streams.is_empty() {
+                return Ok(None);
+            }
+            let ids: Vec<i32> = streams.iter().map(|stream| stream.id).collect();
+            board::hold_streams(identity::current().database, &ids)?;
+            leave(streams, standing)
         }
-        Statement::DropExtension => leave(synced::streams(), standing),
+        Statement::DropExtension => {
+            board::hold_database(identity::current().database)?;
+            leave(synced::streams(), standing)
+        }
         _ => Ok(None),
     }
 }
 
-/// Has the workers leave, and returns the task of leaving the source: the slots of `streams`.
+/// The task of leaving the source once the statement succeeded: the slots of `streams`, whose
+/// workers have left.
 fn leave(streams: Vec<synced::Stream>, standing: Standing) -> Result<Option<Pending>> {
-    board::hold_database(identity::current().database)?;
     // How to reach the source must be known before the statement takes the server away. A fenced
     // copy has no slots of its own, and a statement that may be rolled back must leave them alone.
     let may_drop = standing == Standing::Alone && fence::status() == Fence::Ours;

@@ -45,6 +45,15 @@ pub enum Slot {
     None,
 }
 
+/// Where Postgres runs a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Everywhere.
+    Anywhere,
+    /// Outside of transaction blocks only.
+    OutsideBlocks,
+}
+
 /// A statement that concerns us, names resolved as Postgres would.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement {
@@ -75,7 +84,7 @@ pub enum Statement {
     DropDatabase { database: Oid },
     /// A statement on a whole database that fails while anyone is connected to it, by someone who
     /// may run it.
-    UseAlone { database: Oid },
+    UseAlone { database: Oid, allowed: Allowed },
 }
 
 /// Whether a statement is of a kind that [`read`] looks at: the one test every utility statement
@@ -136,13 +145,13 @@ pub unsafe fn read(node: *mut pg_sys::Node) -> Option<Statement> {
                 Some(Statement::Subscribe { subscription, slot: Slot::None })
             }
             NodeTag::T_DropdbStmt => {
-                let database = owned_database((*node.cast::<pg_sys::DropdbStmt>()).dbname)?;
+                let database = owned((*node.cast::<pg_sys::DropdbStmt>()).dbname)?;
                 Some(Statement::DropDatabase { database })
             }
             NodeTag::T_AlterDatabaseStmt => {
                 let alter = &*node.cast::<pg_sys::AlterDatabaseStmt>();
                 option(alter.options, "tablespace")?;
-                owned_database(alter.dbname).map(|database| Statement::UseAlone { database })
+                owned_database(alter.dbname, Allowed::OutsideBlocks)
             }
             NodeTag::T_CreatedbStmt => {
                 let create = &*node.cast::<pg_sys::CreatedbStmt>();
@@ -151,8 +160,9 @@ pub unsafe fn read(node: *mut pg_sys::Node) -> Option<Statement> {
                     _ => c"template1".as_ptr().cast_mut(),
                 };
                 let database = pg_sys::get_database_oid(template, true);
-                (database != Oid::INVALID && may_create_database())
-                    .then_some(Statement::UseAlone { database })
+                let allowed = Allowed::OutsideBlocks;
+                (database != Oid::INVALID && may_create_database() && may_copy(database))
+                    .then_some(Statement::UseAlone { database, allowed })
             }
             _ => None,
         }
@@ -242,8 +252,8 @@ unsafe fn rename(rename: &pg_sys::RenameStmt) -> Option<Statement> {
                 from: string((*rename.object.cast::<pg_sys::String>()).sval),
                 to: string(rename.newname),
             }),
-            O::OBJECT_DATABASE => {
-                owned_database(rename.subname).map(|database| Statement::UseAlone { database })
+            O::OBJECT_DATABASE if may_create_database() => {
+                owned_database(rename.subname, Allowed::Anywhere)
             }
             _ => None,
         }
@@ -408,10 +418,16 @@ fn owns(class: Class, object: Oid) -> bool {
     }
 }
 
-unsafe fn owned_database(name: *const c_char) -> Option<Oid> {
+/// The database of that name, if the current user owns it.
+unsafe fn owned(name: *const c_char) -> Option<Oid> {
     // SAFETY: a look-up with missing_ok.
     let database = unsafe { pg_sys::get_database_oid(name, true) };
     (database != Oid::INVALID && owns(Class::Database, database)).then_some(database)
+}
+
+unsafe fn owned_database(name: *const c_char, allowed: Allowed) -> Option<Statement> {
+    // SAFETY: as the caller's.
+    unsafe { owned(name) }.map(|database| Statement::UseAlone { database, allowed })
 }
 
 fn owned_server(name: &str) -> Option<Oid> {
@@ -441,6 +457,25 @@ fn may_create_database() -> bool {
         pg_sys::ReleaseSysCache(role);
         allowed
     }
+}
+
+/// Whether someone who may create databases may copy this one: a template, or their own.
+fn may_copy(database: Oid) -> bool {
+    // SAFETY: a syscache look-up; the tuple is released after its one field is read.
+    let is_template = unsafe {
+        let found = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::DATABASEOID as _,
+            pg_sys::Datum::from(database),
+        );
+        if found.is_null() {
+            return false;
+        }
+        let form = pg_sys::GETSTRUCT(found).cast::<pg_sys::FormData_pg_database>();
+        let is_template = (*form).datistemplate;
+        pg_sys::ReleaseSysCache(found);
+        is_template
+    };
+    is_template || owns(Class::Database, database)
 }
 
 // Not in pgrx's bindings, so to be called inside of pg_guard_ffi_boundary.

@@ -36,8 +36,18 @@ pub fn catch<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Returns when all WAL written so far is on disk.
 pub fn flush_all() {
-    // SAFETY: the insert position is never past the end of the WAL.
-    unsafe { pg_sys::XLogFlush(pg_sys::GetXLogInsertRecPtr()) }
+    // SAFETY: reads shared memory under its own locks.
+    let next = unsafe { pg_sys::GetXLogInsertRecPtr() };
+    flush_wal(end_before(next));
+}
+
+/// Where the record before the one that would begin at `next` ends at the latest. The first record of a page
+/// begins behind the page's header, which is not written before it is.
+fn end_before(next: u64) -> u64 {
+    let into_page = next % u64::from(pg_sys::XLOG_BLCKSZ);
+    let headers =
+        [size_of::<pg_sys::XLogPageHeaderData>(), size_of::<pg_sys::XLogLongPageHeaderData>()];
+    if headers.contains(&usize::try_from(into_page).unwrap_or(0)) { next - into_page } else { next }
 }
 
 /// Runs `f` and turns whatever it raises into an error, so that the caller can say more about it.
@@ -149,19 +159,38 @@ pub enum End {
 
 type Callback = Box<dyn FnOnce(End)>;
 
+/// What is called, and the subtransaction whose rollback calls it early.
+type Awaiting = (pg_sys::SubTransactionId, Callback);
+
+/// `TopSubTransactionId` of `access/xact.h`: what the transaction itself did is never undone early.
+const WHOLE_TRANSACTION: pg_sys::SubTransactionId = 1;
+
 thread_local! {
-    static CALLBACKS: RefCell<Vec<Callback>> = const { RefCell::new(Vec::new()) };
+    static CALLBACKS: RefCell<Vec<Awaiting>> = const { RefCell::new(Vec::new()) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Calls `f` when the current transaction has ended, whichever way. `f` must not raise an error;
 /// it may take LWLocks and set latches.
 pub fn at_end(f: impl FnOnce(End) + 'static) {
+    call_at_end(WHOLE_TRANSACTION, Box::new(f));
+}
+
+/// Calls `f` as [`at_end`] does, or as soon as what the current subtransaction did is undone.
+pub fn at_end_or_undo(f: impl FnOnce(End) + 'static) {
+    // SAFETY: reads a variable of this process; a transaction is open.
+    call_at_end(unsafe { pg_sys::GetCurrentSubTransactionId() }, Box::new(f));
+}
+
+fn call_at_end(level: pg_sys::SubTransactionId, callback: Callback) {
     if !REGISTERED.replace(true) {
-        // SAFETY: the callback is a function of this library, which is never unloaded.
-        unsafe { pg_sys::RegisterXactCallback(Some(transaction_ended), std::ptr::null_mut()) };
+        // SAFETY: the callbacks are functions of this library, which is never unloaded.
+        unsafe {
+            pg_sys::RegisterXactCallback(Some(transaction_ended), std::ptr::null_mut());
+            pg_sys::RegisterSubXactCallback(Some(subtransaction_ended), std::ptr::null_mut());
+        }
     }
-    CALLBACKS.with_borrow_mut(|callbacks| callbacks.push(Box::new(f)));
+    CALLBACKS.with_borrow_mut(|callbacks| callbacks.push((level, callback)));
 }
 
 #[pg_guard]
@@ -176,8 +205,46 @@ unsafe extern "C-unwind" fn transaction_ended(
         X::XACT_EVENT_PREPARE => End::Prepared,
         _ => return,
     };
-    for callback in CALLBACKS.take() {
+    for (_, callback) in CALLBACKS.take() {
         // An error raised after the commit record is written would take the server down.
         let _ = catch_unwind(AssertUnwindSafe(|| callback(end)));
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn subtransaction_ended(
+    event: pg_sys::SubXactEvent::Type,
+    ended: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _arg: *mut std::ffi::c_void,
+) {
+    use pg_sys::SubXactEvent as X;
+    match event {
+        X::SUBXACT_EVENT_COMMIT_SUB => CALLBACKS.with_borrow_mut(|callbacks| {
+            for (level, _) in callbacks.iter_mut().filter(|(level, _)| *level == ended) {
+                *level = parent;
+            }
+        }),
+        X::SUBXACT_EVENT_ABORT_SUB => {
+            let undone: Vec<Awaiting> = CALLBACKS
+                .with_borrow_mut(|all| all.extract_if(.., |(level, _)| *level == ended).collect());
+            for (_, callback) in undone {
+                let _ = catch_unwind(AssertUnwindSafe(|| callback(End::Aborted)));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn the_header_of_a_page_without_records_is_not_waited_for() {
+        assert_eq!(end_before(0x19B_0018), 0x19B_0000);
+        assert_eq!(end_before(0x100_0028), 0x100_0000);
+        assert_eq!(end_before(0x19B_0060), 0x19B_0060);
+        assert_eq!(end_before(0x19B_0000), 0x19B_0000);
     }
 }

@@ -57,7 +57,7 @@ pub fn plan(header: &mut Header, streams: &mut [Stream], databases: &[Oid], now:
     start_maintenance(header, now, &mut plan);
     start_jobs(header, now, &mut plan);
     for (index, stream) in streams.iter_mut().enumerate().filter(|(_, s)| !s.is_free()) {
-        let is_held = header.is_held(stream.database);
+        let is_held = header.is_stream_held(stream.database, stream.stream_id);
         let is_kept = stream.wanted && databases.contains(&stream.database);
         decide_stream(index, stream, is_held, is_kept, now, &mut plan);
     }
@@ -171,6 +171,7 @@ mod tests {
     use super::*;
     use crate::pg::shmem::Layout;
     use crate::worker::board::Board;
+    use crate::worker::board::hold::{Entry as Hold, Out};
 
     const NOW: i64 = 1_000_000_000;
 
@@ -278,8 +279,7 @@ mod tests {
     #[test]
     fn stays_out_of_a_held_database() {
         let mut header = with_databases(&[1, 2]);
-        header.holds[0].database = oid(1);
-        header.holds[0].pid = 99;
+        header.holds[0] = Hold { database: oid(1), out: Out::All, pid: 99 };
         let mut streams = [stream(1, 7), stream(2, 8)];
         let held = plan(&mut header, &mut streams, &[oid(1), oid(2)], NOW);
         let expected = [
@@ -292,10 +292,21 @@ mod tests {
     }
 
     #[test]
+    fn a_held_stream_holds_no_other_worker() {
+        let mut header = with_databases(&[1]);
+        header.holds[0] = Hold { database: oid(1), out: Out::Stream(7), pid: 99 };
+        let mut streams = [stream(1, 7), stream(1, 8)];
+        let expected = [
+            Order::StartMaintenance { index: 0, database: oid(1) },
+            Order::StartStream { index: 1, database: oid(1), stream_id: 8 },
+        ];
+        assert_eq!(plan(&mut header, &mut streams, &[oid(1)], NOW).orders, expected);
+    }
+
+    #[test]
     fn keeps_the_entries_of_a_held_database_that_is_not_listed() {
         let mut header = with_databases(&[1]);
-        header.holds[0].database = oid(1);
-        header.holds[0].pid = 99;
+        header.holds[0] = Hold { database: oid(1), out: Out::All, pid: 99 };
         let mut streams = [stream(1, 7)];
         plan(&mut header, &mut streams, &[], NOW);
         assert!(!streams[0].is_free() && !header.databases[0].is_free());

@@ -103,6 +103,8 @@ pub struct Session<'e> {
     reload_due: bool,
     /// A heartbeat whose view of the publication is yet to be compared.
     heartbeat: Option<Heartbeat>,
+    /// The oid of the publication.
+    publication: Option<u32>,
 }
 
 impl<'e> Session<'e> {
@@ -455,8 +457,8 @@ impl<'e> Session<'e> {
         self.publish_progress();
         self.probes.add(heartbeat.probe);
         self.entry.clock_skew(self.upkeep.clock_skew());
-        if !heartbeat.has_publication {
-            give_up(&self.stream, &format!("publication {} is gone", self.stream.publication))?;
+        if heartbeat.publication != self.publication {
+            give_up(&self.stream, &opening::publication_gone(&self.stream))?;
             return Ok(Some(End::Again));
         }
         if let (Some(limit), Some(retained)) = (settings::max_retained_wal(), heartbeat.retained)

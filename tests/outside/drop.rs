@@ -184,6 +184,28 @@ fn workers_step_aside_for_rename_and_template() {
 }
 
 #[test]
+fn a_database_moves_to_another_tablespace_while_it_streams() {
+    let pair = Pair::start("move_space");
+    let sync = Sync::on(&pair, "move_space");
+    one_table(&sync);
+    sync.source().run("CREATE TABLE big AS SELECT i AS id, repeat('x', 300) AS v FROM generate_series(1, 100000) AS i; ALTER TABLE big ADD PRIMARY KEY (id)");
+    sync.create("big", "public.big");
+    let mut admin = pair.ods.connect("postgres");
+    admin.run(&format!("CREATE TABLESPACE space LOCATION '{}'", pair.ods.folder("space")));
+    let find = "SELECT spcname FROM pg_database d JOIN pg_tablespace s ON s.oid = dattablespace WHERE datname = 'move_space'";
+    for space in ["space", "pg_default"] {
+        sync.stream_worker();
+        sync.source().run("UPDATE t SET v = v || '!'");
+        admin.run(&format!("ALTER DATABASE move_space SET TABLESPACE {space}"));
+        assert_eq!(admin.text(find).as_deref(), Some(space));
+        sync.assert_same("t", "public.t");
+    }
+    sync.wait_loaded("big");
+    sync.assert_same("big", "public.big");
+    assert_eq!(sync.slots(), 1);
+}
+
+#[test]
 fn workers_stop_within_a_second() {
     let pair = Pair::start("stop_fast");
     let sync = Sync::on(&pair, "stop_fast");

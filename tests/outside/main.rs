@@ -7,8 +7,12 @@
 
 mod support;
 
+mod alter;
 mod basic;
+mod check;
+mod connect;
 mod crash;
+mod deletes;
 mod drop;
 mod harness;
 mod indexes;
@@ -16,10 +20,16 @@ mod isolation;
 mod large_tx;
 mod load;
 mod load_race;
+mod locks;
 mod partitions;
+mod restore;
 mod resume;
 mod rows;
+mod secrets;
+mod servers;
+mod stamps;
 mod status;
 mod torn;
+mod transform;
 mod types;
 mod versions;

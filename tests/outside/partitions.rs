@@ -3,6 +3,7 @@
 use crate::support::client::Ask;
 use crate::support::cluster::ClusterOptions;
 use crate::support::pair::{PATIENCE, Pair, Sync};
+use std::time::Duration;
 
 const TABLES: &str =
     "CREATE TABLE measurement (id int, day date, value text, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);
@@ -71,6 +72,26 @@ fn leaves_come_and_go() {
     source.run("ALTER TABLE measurement DETACH PARTITION m_2024; DROP TABLE m_2026");
     sync.wait_same("measurement", "public.measurement");
     source.run("INSERT INTO m_2024 VALUES (4711, '2024-04-04', 'no longer ours')");
+    sync.assert_same("measurement", "public.measurement");
+}
+
+#[test]
+fn a_new_leaf_is_found_within_a_few_heartbeats() {
+    let sync = measurements("leaf_soon");
+    let (mut source, mut ods) = (sync.source(), sync.ods());
+    for year in [2030, 2031, 2032] {
+        source.run(&format!(
+            "CREATE TABLE m_{year} PARTITION OF measurement FOR VALUES FROM ('{year}-01-01') TO ('{}-01-01');
+             INSERT INTO measurement SELECT i, '{year}-03-03', 'soon' FROM generate_series(1, 100) AS i",
+            year + 1
+        ));
+        // A heartbeat a second by default.
+        ods.wait_until(
+            "the rows of a new leaf are here",
+            &format!("SELECT count(*) = 100 FROM measurement WHERE day = '{year}-03-03'"),
+            Duration::from_secs(5),
+        );
+    }
     sync.assert_same("measurement", "public.measurement");
 }
 

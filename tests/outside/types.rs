@@ -2,6 +2,7 @@
 
 use crate::support::client::Ask;
 use crate::support::pair::Sync;
+use postgres::error::SqlState;
 
 const TYPES: &str = "CREATE TYPE mood AS ENUM ('sad', 'it''s ok', 'happy');
     CREATE DOMAIN price AS numeric(12, 2) NOT NULL CHECK (VALUE >= 0);
@@ -67,6 +68,69 @@ fn a_type_of_another_definition_is_refused() {
     ods.run(&format!("{create}, type_schema => 'elsewhere')"));
     sync.wait_loaded("person");
     sync.assert_same("person", "public.person");
+}
+
+#[test]
+fn a_type_of_somebody_else_is_refused() {
+    let sync = Sync::shared("types_squatted");
+    sync.source().run(TYPES);
+    let mut ods = sync.ods();
+    ods.run(
+        "CREATE ROLE squatter; GRANT CREATE ON SCHEMA public TO squatter; SET ROLE squatter;
+         CREATE TABLE caught (by name);
+         CREATE FUNCTION evil() RETURNS boolean LANGUAGE plpgsql AS
+           'BEGIN INSERT INTO public.caught VALUES (current_user); RETURN true; END';
+         RESET ROLE",
+    );
+    let create =
+        "SELECT ods.create_synced_table('person', server => 'src', source => 'public.person',
+                      consumer => 'outside tests'";
+    for squatted in [
+        "CREATE DOMAIN price AS numeric(12, 2) CHECK (public.evil())",
+        "CREATE DOMAIN code AS varchar(5) COLLATE \"C\" CHECK (public.evil())",
+        "CREATE TYPE mood AS ENUM ('sad', 'it''s ok', 'happy')",
+    ] {
+        let name = squatted.split_whitespace().nth(2).expect("a name");
+        ods.run(&format!("SET ROLE squatter; {squatted}; RESET ROLE"));
+        let error = ods.refused(&format!("{create})"));
+        assert_eq!(error.code(), &SqlState::INSUFFICIENT_PRIVILEGE, "{squatted}: {error:?}");
+        assert!(error.message().contains(&format!("type public.{name} belongs to role squatter")));
+        assert!(error.hint().is_some_and(|hint| hint.contains("type_schema")), "{error:?}");
+        ods.run(&format!("DROP TYPE {name}"));
+    }
+    ods.run("SET ROLE squatter; CREATE DOMAIN price AS numeric(12, 2) CHECK (public.evil()); RESET ROLE");
+    ods.run(&format!("CREATE SCHEMA elsewhere; {create}, type_schema => 'elsewhere')"));
+    sync.wait_loaded("person");
+    sync.assert_same("person", "public.person");
+    assert_eq!(ods.number("SELECT count(*) FROM caught"), 0);
+    ods.run("DROP TABLE person; DROP OWNED BY squatter; DROP ROLE squatter");
+}
+
+#[test]
+fn a_type_that_must_be_here_is_not_taken_from_somebody_else() {
+    let sync = Sync::shared("types_range");
+    sync.source().run(
+        "CREATE TYPE span AS RANGE (subtype = date); CREATE TABLE stay (id int PRIMARY KEY, spans span[]);
+         INSERT INTO stay VALUES (1, ARRAY['[2024-01-01,2024-02-01)'::span])",
+    );
+    let mut ods = sync.ods();
+    let create = "SELECT ods.create_synced_table('stay', server => 'src', source => 'public.stay',
+                      consumer => 'outside tests')";
+    ods.run(
+        "CREATE ROLE ranger; GRANT CREATE ON SCHEMA public TO ranger; SET ROLE ranger;
+         CREATE DOMAIN span AS daterange; RESET ROLE",
+    );
+    let error = ods.refused(create);
+    assert_eq!(error.message(), "type public.span belongs to role ranger");
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("ALTER TYPE public.span OWNER TO")),
+        "{error:?}"
+    );
+    ods.run("DROP DOMAIN span; CREATE TYPE span AS RANGE (subtype = date)");
+    ods.run(create);
+    sync.wait_loaded("stay");
+    sync.assert_same("stay", "public.stay");
+    ods.run("DROP OWNED BY ranger; DROP ROLE ranger");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct SourceIdentity {
     pub timeline: i32,
     /// Its database.
     pub database: String,
-    /// Up to where its WAL is on its disk.
+    /// Where its WAL on disk ends.
     pub flushed: Lsn,
 }
 
@@ -80,10 +80,10 @@ pub fn continuity(
             }
         }
     }
-    if position > identity.flushed {
-        // What is streamed is on the source's disk already.
+    // Only what is on disk there is ever sent.
+    if identity.flushed < position {
         return Ok(Continuity::Gap(format!(
-            "the source's WAL ends at {}, before our position {position}: it was set back",
+            "the source went back: its WAL ends at {}, before our position {position}",
             identity.flushed
         )));
     }
@@ -174,6 +174,16 @@ fn fork_in_history(content: &str, timeline: i32) -> Option<Lsn> {
             (number == timeline).then_some(lsn)
         })
         .next()
+}
+
+/// The oid of the publication, none where there is none.
+pub fn publication(control: &mut Connection, stream: &Stream) -> Result<Option<u32>> {
+    let sql = format!(
+        "SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = {}",
+        quote_literal(&stream.publication)
+    );
+    let rows = control.query(&sql, &[], deadline())?;
+    Ok(rows.get(0, 0).and_then(|oid| oid.parse().ok()))
 }
 
 /// Makes the publication if it is missing and ours to make; it must exist before the slot does.

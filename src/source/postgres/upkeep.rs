@@ -61,8 +61,8 @@ pub struct Heartbeat {
     pub probe: Probe,
     /// Bytes of WAL that the source keeps for the slot; none if the slot is gone.
     pub retained: Option<u64>,
-    /// Whether the publication is there.
-    pub has_publication: bool,
+    /// The oid of the publication; none if it is gone.
+    pub publication: Option<u32>,
     /// The relations it carries, and partitions that are missing.
     pub published: Vec<Published>,
 }
@@ -109,7 +109,7 @@ pub fn read(answer: &Answer) -> Result<Heartbeat> {
     Ok(Heartbeat {
         probe: Probe { clock_us: from_unix_us(clock_us), lsn: lsn.0 },
         retained: slot.get(0, 0).and_then(|text| text.parse().ok()),
-        has_publication: !publication.is_empty(),
+        publication: publication.get(0, 0).and_then(|oid| oid.parse().ok()),
         published: (0..published.len())
             .map(|row| read_published(published, row))
             .collect::<Option<_>>()

@@ -1,7 +1,8 @@
-//! Keeping workers out of a database while it is dropped, renamed, moved or copied.
+//! Keeping workers out of a database while it is dropped, renamed, moved or copied, and that of a
+//! stream while its server is dropped.
 
 use super::process::Process;
-use super::{Board, board};
+use super::{Board, Stream, board};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::shmem::Region;
 use crate::pg::{bgworker, latch, xact};
@@ -11,20 +12,51 @@ use std::time::Duration;
 /// Postgres itself waits this long for others to leave a database.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Who stays out of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// Every worker.
+    All,
+    /// The worker of this stream.
+    Stream(i32),
+}
+
+impl Out {
+    fn concerns(self, stream: &Stream) -> bool {
+        self == Self::All || self == Self::Stream(stream.stream_id)
+    }
+}
+
 /// A session that keeps workers out of a database.
 #[derive(Clone, Copy)]
 pub struct Entry {
     /// The database.
     pub database: Oid,
+    /// Which workers.
+    pub out: Out,
     /// The session; 0 when the entry is free.
     pub pid: i32,
 }
 
 impl Entry {
-    pub(super) const FREE: Self = Self { database: InvalidOid, pid: 0 };
+    pub(super) const FREE: Self = Self { database: InvalidOid, out: Out::All, pid: 0 };
+
+    pub(super) fn keeps_out_all(&self, database: Oid) -> bool {
+        self.pid != 0 && self.database == database && self.out == Out::All
+    }
+
+    pub(super) fn keeps_out(&self, database: Oid, stream_id: i32) -> bool {
+        self.keeps_out_all(database)
+            || (self.pid != 0 && self.database == database && self.out == Out::Stream(stream_id))
+    }
+
+    fn is(&self, pid: i32, database: Oid, out: Out) -> bool {
+        self.pid == pid && self.database == database && self.out == out
+    }
 }
 
-/// Proof that workers stay out of a database until the current transaction ends.
+/// Proof that workers stay out until the current transaction ends, or the subtransaction that asked
+/// is rolled back.
 ///
 /// There is nothing to release earlier: before the end nobody else sees what the transaction did
 /// to the database, so a worker that came back would meet its locks.
@@ -32,30 +64,34 @@ impl Entry {
 pub struct Hold(());
 
 /// Has the workers of the database end, waits until they have left it, and keeps them away until
-/// the end of the current transaction. Without the board there are no workers, and nothing to do.
+/// what the current transaction does is done or undone. Without the board there are no workers, and
+/// nothing to do.
 ///
 /// # Errors
 /// When workers have not left after five seconds.
 pub fn hold_database(database: Oid) -> Result<Hold> {
+    hold(database, &[Out::All])
+}
+
+/// As [`hold_database`], of the workers of these streams only: other servers' tables stay fresh.
+///
+/// # Errors
+/// When the workers have not left after five seconds.
+pub fn hold_streams(database: Oid, stream_ids: &[i32]) -> Result<Hold> {
+    let wanted: Vec<Out> = stream_ids.iter().map(|id| Out::Stream(*id)).collect();
+    hold(database, &wanted)
+}
+
+fn hold(database: Oid, wanted: &[Out]) -> Result<Hold> {
     let Ok(board) = board() else { return Ok(Hold(())) };
     let me = bgworker::my_pid();
-    let held = board.write(|header, _| {
-        let free = header.holds.iter_mut().find(|hold| hold.pid == 0)?;
-        *free = Entry { database, pid: me };
-        Some(())
-    });
-    if held.is_none() {
-        return Err(OdsError::new(
-            ErrorKind::Limit,
-            "too many sessions keep the workers of ods out of databases",
-        )
-        .hint("Try again when other DROP, ALTER or CREATE DATABASE commands have ended."));
+    for &out in wanted {
+        take(board, me, database, out)?;
     }
-    xact::at_end(move |_| release(board, me, database));
-    inside(board, database).into_iter().for_each(bgworker::terminate);
+    inside(board, database, wanted).into_iter().for_each(bgworker::terminate);
     board
         .changed()
-        .wait_until(PATIENCE, || inside(board, database).is_empty().then_some(Hold(())))
+        .wait_until(PATIENCE, || inside(board, database, wanted).is_empty().then_some(Hold(())))
         .ok_or_else(|| {
             OdsError::new(
                 ErrorKind::Timeout,
@@ -65,11 +101,38 @@ pub fn hold_database(database: Oid) -> Result<Hold> {
         })
 }
 
-/// Processes of workers in the database.
-fn inside(board: &Region<Board>, database: Oid) -> Vec<i32> {
+/// Takes a place on the board, unless this session has it from earlier in its transaction.
+fn take(board: &'static Region<Board>, me: i32, database: Oid, out: Out) -> Result<()> {
+    let is_new = board.write(|header, _| {
+        if header.holds.iter().any(|hold| hold.is(me, database, out)) {
+            return Some(false);
+        }
+        let free = header.holds.iter_mut().find(|hold| hold.pid == 0)?;
+        *free = Entry { database, out, pid: me };
+        Some(true)
+    });
+    match is_new {
+        Some(true) => xact::at_end_or_undo(move |_| release(board, me, database, out)),
+        Some(false) => {}
+        None => {
+            return Err(OdsError::new(
+                ErrorKind::Limit,
+                "too many sessions keep the workers of ods out of databases",
+            )
+            .hint("Try again when other DROP, ALTER or CREATE DATABASE commands have ended."));
+        }
+    }
+    Ok(())
+}
+
+/// Processes of the workers in the database that are to leave.
+fn inside(board: &Region<Board>, database: Oid, wanted: &[Out]) -> Vec<i32> {
+    let all = wanted.contains(&Out::All);
     board.read(|header, streams| {
-        let maintenance = header.databases.iter().filter(|entry| entry.oid == database);
-        let streams = streams.iter().filter(|stream| stream.database == database);
+        let maintenance = header.databases.iter().filter(|entry| all && entry.oid == database);
+        let streams = streams.iter().filter(|stream| {
+            stream.database == database && wanted.iter().any(|out| out.concerns(stream))
+        });
         maintenance
             .flat_map(|entry| [entry.process.pid, entry.jobs.pid])
             .chain(streams.map(|stream| stream.process.pid))
@@ -79,17 +142,19 @@ fn inside(board: &Region<Board>, database: Oid) -> Vec<i32> {
 }
 
 /// Lets workers in again; the launcher finds out what has become of the database.
-fn release(board: &Region<Board>, pid: i32, database: Oid) {
+fn release(board: &Region<Board>, pid: i32, database: Oid, out: Out) {
     let launcher = board.write(|header, streams| {
-        for hold in header.holds.iter_mut().filter(|h| h.pid == pid && h.database == database) {
+        for hold in header.holds.iter_mut().filter(|hold| hold.is(pid, database, out)) {
             *hold = Entry::FREE;
         }
         if let Some(entry) = header.database(database) {
             entry.dirty = true;
-            forgive(&mut entry.process);
-            forgive(&mut entry.jobs);
+            if out == Out::All {
+                forgive(&mut entry.process);
+                forgive(&mut entry.jobs);
+            }
         }
-        for stream in streams.iter_mut().filter(|stream| stream.database == database) {
+        for stream in streams.iter_mut().filter(|s| s.database == database && out.concerns(s)) {
             forgive(&mut stream.process);
         }
         header.look_around = true;
@@ -109,6 +174,6 @@ fn forgive(process: &mut Process) {
 pub fn release_abandoned(board: &Region<Board>) {
     let holds = board.read(|header, _| header.holds);
     for hold in holds.iter().filter(|hold| hold.pid != 0 && !bgworker::is_alive(hold.pid)) {
-        release(board, hold.pid, hold.database);
+        release(board, hold.pid, hold.database, hold.out);
     }
 }

@@ -7,14 +7,14 @@
 pub mod process;
 
 mod database;
-mod hold;
+pub mod hold;
 pub mod sql;
 mod stream;
 mod text;
 mod wait;
 
 pub use database::{DatabaseState, Entry as DatabaseEntry, JobsEntry, MaintenanceEntry};
-pub use hold::{hold_database, release_abandoned};
+pub use hold::{hold_database, hold_streams, release_abandoned};
 pub use stream::{Entry as Stream, StreamEntry, StreamState, WantedStream, slots, want};
 pub use wait::{Wait, wait_until_durable};
 
@@ -44,16 +44,21 @@ pub struct Header {
     pub launcher: i32,
     /// Databases may have come or gone: the launcher looks at all of them again.
     pub look_around: bool,
-    /// Databases out of which workers stay.
+    /// Databases out of which workers stay, or those of single streams.
     pub holds: [hold::Entry; MAX_HOLDS],
     /// Databases that have the extension, or may have.
     pub databases: [database::Entry; MAX_DATABASES],
 }
 
 impl Header {
-    /// Whether workers must stay out of the database.
+    /// Whether all workers must stay out of the database.
     pub fn is_held(&self, database: Oid) -> bool {
-        self.holds.iter().any(|hold| hold.pid != 0 && hold.database == database)
+        self.holds.iter().any(|hold| hold.keeps_out_all(database))
+    }
+
+    /// Whether the worker of the stream must stay out of its database.
+    pub fn is_stream_held(&self, database: Oid, stream_id: i32) -> bool {
+        self.holds.iter().any(|hold| hold.keeps_out(database, stream_id))
     }
 
     /// The entry of the database.

@@ -342,7 +342,7 @@ impl StreamEntry {
             .write(|header, streams| {
                 let index = usize::try_from(index).ok()?;
                 let entry = streams.get_mut(index).filter(|entry| !entry.is_free())?;
-                if header.is_held(entry.database) || !entry.wanted {
+                if header.is_stream_held(entry.database, entry.stream_id) || !entry.wanted {
                     if entry.process.pid == 0 {
                         entry.process.left();
                     }

@@ -35,8 +35,16 @@ pub fn compare(
             .iter()
             .filter(|there| there.root == synced.source_oid || there.oid == synced.source_oid)
             .partition(|there| there.coverage == Coverage::Carried);
+        let anew = heartbeat.published.iter().find(|there| {
+            there.root_schema == synced.source_schema && there.root_name == synced.source_table
+        });
         if carried.is_empty() && synced.state == TableState::Live {
             lost(stream, synced)?;
+            changed = true;
+        } else if carried.is_empty()
+            && let Some(anew) = anew
+        {
+            take_over(synced, anew)?;
             changed = true;
         } else if carried.is_empty() || !missing.is_empty() {
             let add = match (carried.is_empty(), upkeep.partitions) {
@@ -212,6 +220,19 @@ fn begin_again(table_id: i32, sweep: Sweep) -> Result<()> {
 fn same_members(synced: &SyncedTable, carried: &[&Published]) -> bool {
     carried.len() == synced.members.len()
         && carried.iter().all(|there| synced.members.iter().any(|member| member.oid == there.oid))
+}
+
+/// A table of the name was made anew at the source, and a person has resumed ours: what is read is
+/// the new one.
+fn take_over(synced: &SyncedTable, anew: &Published) -> Result<()> {
+    xact::in_transaction(|| {
+        table::execute(
+            "UPDATE ods.synced_table SET source_oid = $2 WHERE table_id = $1",
+            &[synced.id.into(), Oid::from(anew.root).into()],
+        )?;
+        table::execute("DELETE FROM ods.source_member WHERE table_id = $1", &[synced.id.into()])?;
+        Ok(())
+    })
 }
 
 /// Partitions came or went: new ones are loaded, the rows of those that went are searched for.

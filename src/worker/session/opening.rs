@@ -81,21 +81,24 @@ impl<'e> Session<'e> {
             give_up(&stream, &retained_too_much(retained))?;
             return Ok(Opened::Ended(End::Again));
         }
-        establish::ensure_publication(&mut control, &stream)?;
         let mut connection = connect_replication(&access, connecting())?;
         let identity = establish::identify(&mut connection)?;
         // The position may have been committed, before a failure, without being flushed; what is
         // confirmed below must survive a crash.
         xact::flush_all();
-        let position = match stored.position.as_deref().map(str::parse::<Lsn>) {
+        let resumed = match stored.position.as_deref().map(str::parse::<Lsn>) {
             Some(Ok(position)) => {
                 match establish::continuity(&mut connection, &stream, &stored, position, &identity)?
                 {
                     Continuity::Whole => {
+                        if establish::publication(&mut control, &stream)? != stored.publication {
+                            give_up(&stream, &publication_gone(&stream))?;
+                            return Ok(Opened::Ended(End::Again));
+                        }
                         if stored.timeline != Some(identity.timeline) {
                             xact::in_transaction(|| stream::set_timeline(id, identity.timeline))?;
                         }
-                        position
+                        Some(position)
                     }
                     Continuity::Gap(reason) => {
                         give_up(&stream, &reason)?;
@@ -106,12 +109,19 @@ impl<'e> Session<'e> {
             Some(Err(_)) => {
                 return Err(OdsError::new(ErrorKind::Bug, "the stored position is not an LSN"));
             }
+            None => None,
+        };
+        // In a source that is not the one it was, nothing is made.
+        establish::ensure_publication(&mut control, &stream)?;
+        let publication = establish::publication(&mut control, &stream)?;
+        let position = match resumed {
+            Some(position) => position,
             None => {
                 entry.set_state(
                     StreamState::Connecting,
                     "making the replication slot, which waits for the transactions running at the source",
                 );
-                begin(&mut connection, &stream, &access, identity)?
+                begin(&mut connection, &stream, &access, identity, publication)?
             }
         };
         let server_encoding = connection
@@ -162,6 +172,7 @@ impl<'e> Session<'e> {
             changed_at: now,
             reload_due: false,
             heartbeat: None,
+            publication,
             stream,
         })))
     }
@@ -203,6 +214,7 @@ fn begin(
     stream: &Stream,
     access: &ServerAccess,
     identity: establish::SourceIdentity,
+    publication: Option<u32>,
 ) -> Result<Lsn> {
     if let Some(slot) = establish::slot(connection, &stream.slot)? {
         if access.stream.slot_name.is_some() && !slot.is_lost {
@@ -226,6 +238,7 @@ fn begin(
                 system_identifier: Some(identity.system_identifier),
                 timeline: Some(identity.timeline),
                 database: Some(identity.database),
+                publication,
             },
         )
     })?;
@@ -235,6 +248,11 @@ fn begin(
 /// Why a slot is given up that keeps too much at its source.
 pub(super) fn retained_too_much(bytes: u64) -> String {
     format!("the source kept {bytes} bytes of WAL for us, more than ods.max_retained_wal")
+}
+
+/// Why a stream can't go on with the publication: decoding looks it up as it was at each change.
+pub(super) fn publication_gone(stream: &Stream) -> String {
+    format!("publication {} is gone, or was dropped and made anew", stream.publication)
 }
 
 /// The stream has a gap: its tables are set aside, and it begins anew when one is resumed.

@@ -1,5 +1,7 @@
 //! A Postgres cluster that lives in a scratch folder and dies with the test process.
 
+mod copy;
+
 use super::client;
 use postgres::Client;
 use std::fs;

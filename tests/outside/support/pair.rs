@@ -41,13 +41,7 @@ impl Pair {
                 ods.join().expect("the ods cluster starts"),
             )
         });
-        let mut admin = source.connect("postgres");
-        admin.run("CREATE ROLE app LOGIN");
-        admin.run(&format!(
-            "CREATE ROLE replicator LOGIN REPLICATION PASSWORD {}; GRANT app TO replicator",
-            // Backslashes stand for themselves: standard_conforming_strings is on.
-            literal(PASSWORD)
-        ));
+        make_roles(&source);
         Arc::new(Self { source, ods })
     }
 
@@ -62,6 +56,17 @@ impl Pair {
             pair
         })
     }
+}
+
+/// Makes the roles of an upstream: the owner of its tables, and the one that `ods` connects as.
+pub fn make_roles(source: &Cluster) {
+    let mut admin = source.connect("postgres");
+    admin.run("CREATE ROLE app LOGIN");
+    admin.run(&format!(
+        "CREATE ROLE replicator LOGIN REPLICATION PASSWORD {}; GRANT app TO replicator",
+        // Backslashes stand for themselves: standard_conforming_strings is on.
+        literal(PASSWORD)
+    ));
 }
 
 /// One database on each side of a pair, the extension created and server `src` defined.
@@ -91,14 +96,27 @@ impl Sync {
     /// The statements that define the upstream database as a server.
     pub fn create_server_sql(&self, server: &str) -> String {
         format!(
-            "CREATE SERVER {server} FOREIGN DATA WRAPPER ods_postgres
-               OPTIONS (host '127.0.0.1', port '{}', dbname '{}');
+            "{};
              CREATE USER MAPPING FOR CURRENT_USER SERVER {server}
                OPTIONS (user 'replicator', password {})",
-            self.pair.source.port(),
-            self.name,
+            self.server_only_sql(server),
             literal(PASSWORD)
         )
+    }
+
+    /// As [`Sync::create_server_sql`], without a user mapping.
+    pub fn server_only_sql(&self, server: &str) -> String {
+        format!(
+            "CREATE SERVER {server} FOREIGN DATA WRAPPER ods_postgres
+               OPTIONS (host '127.0.0.1', port '{}', dbname '{}')",
+            self.pair.source.port(),
+            self.name,
+        )
+    }
+
+    /// The cluster of the `ods` database.
+    pub fn ods_cluster(&self) -> &Cluster {
+        &self.pair.ods
     }
 
     /// A connection to the upstream database as the owner of its tables.
@@ -180,6 +198,45 @@ impl Sync {
             assert!(std::time::Instant::now() < deadline, "{difference}\n{}", self.status());
             thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Waits until `columns` of a synced table hold what `query` yields at the source.
+    pub fn wait_query(&self, target: &str, columns: &[&str], query: &str) {
+        self.settle();
+        let from = format!("({query}) AS wanted");
+        let (mut source, mut ods) = (self.source_admin(), self.ods());
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while let Err(difference) =
+            checksum::compare_columns(&mut source, &from, &mut ods, target, columns)
+        {
+            assert!(std::time::Instant::now() < deadline, "{difference}\n{}", self.status());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// One column of a table's row in `ods.sync_status`.
+    pub fn shown(&self, target: &str, column: &str) -> Option<String> {
+        self.ods().text(&format!(
+            "SELECT {column} FROM ods.sync_status WHERE table_name = {}::regclass",
+            literal(target)
+        ))
+    }
+
+    /// Runs what `ods.sync_status` says in `fix` of a table.
+    pub fn paste_fix(&self, target: &str) {
+        let fix = self.shown(target, "fix");
+        let fix = fix.unwrap_or_else(|| panic!("no fix for {target}\n{}", self.status()));
+        self.ods().run(&fix);
+    }
+
+    /// The name of the database on both sides.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of the stream's slot at the source.
+    pub fn slot(&self) -> String {
+        self.ods().text("SELECT stream_name FROM ods.stream").expect("a stream")
     }
 
     /// The process id of this database's stream worker, once there is one.
