@@ -97,6 +97,9 @@ CREATE TABLE ods.source_member (
     last_key text[],
     rows_done bigint NOT NULL DEFAULT 0,
     rows_estimated bigint,
+    membership_mark text,
+    shape_mark text,
+    storage_mark text,
     CONSTRAINT source_member_pkey PRIMARY KEY (table_id, source_oid)
 );
 SELECT pg_catalog.pg_extension_config_dump('ods.source_member', '');

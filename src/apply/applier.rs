@@ -172,6 +172,20 @@ impl Applier {
         Ok(restarted)
     }
 
+    /// Whether a relation of the source feeds any table.
+    pub fn feeds(&self, relation: u32) -> bool {
+        self.routes.is_member(relation)
+    }
+
+    /// The followed table that reads one of these relations of the source.
+    pub fn table_of_root(&self, relations: &[u32]) -> Option<i32> {
+        let found = self
+            .tables
+            .values()
+            .find(|table| table.is_followed() && relations.contains(&table.synced.source_oid));
+        found.map(|table| table.synced.id)
+    }
+
     /// The shape of a relation, as announced in the stream.
     pub fn announce(&mut self, relation: &Relation) {
         for (id, error) in self.routes.announce(relation, &self.tables) {
@@ -461,6 +475,12 @@ impl Table {
             memory.remember(projection, op, stamp)?;
         }
         self.batch.push(projection, op, stamp)
+    }
+
+    /// Counts as being read from now on.
+    pub fn begin_loading(&mut self) {
+        self.synced.state = TableState::Loading;
+        self.begin_memory();
     }
 
     /// Remembers changes from now on.

@@ -32,6 +32,11 @@ impl Routes {
         self.routes.get(&relation).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a relation feeds a table.
+    pub fn is_member(&self, relation: u32) -> bool {
+        self.members.contains_key(&relation)
+    }
+
     /// Whether the source has told the shape of a relation.
     pub fn knows(&self, relation: u32) -> bool {
         self.announced.contains_key(&relation)

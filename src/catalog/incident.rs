@@ -13,6 +13,8 @@ pub enum IncidentKind {
     Gap,
     /// The publication lacks a table and could not be altered.
     Publication,
+    /// The definition of a table changed at the source.
+    Drift,
     /// An index that was set aside for a load could not be built.
     Index,
 }
@@ -23,6 +25,7 @@ impl IncidentKind {
             Self::ApplyFailed => "apply failed",
             Self::Gap => "gap",
             Self::Publication => "publication",
+            Self::Drift => "drift",
             Self::Index => "index",
         }
     }

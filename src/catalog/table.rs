@@ -67,6 +67,19 @@ pub struct Member {
     pub last_key: Option<Vec<String>>,
     /// Rows read so far.
     pub rows_done: i64,
+    /// What it was known by at the source when it was last looked at; none before the first look.
+    pub marks: Option<Marks>,
+}
+
+/// What tells that something about a relation of the source has changed. Opaque, but for equality.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// By what it is in the publication: if that has changed, changes may not have been sent.
+    pub membership: String,
+    /// Its columns.
+    pub shape: String,
+    /// The file that its rows are in: another one after TRUNCATE and all that writes rows anew.
+    pub storage: String,
 }
 
 /// A column read from the source.
@@ -74,6 +87,10 @@ pub struct Member {
 pub struct SyncedColumn {
     /// Its name there.
     pub source_name: String,
+    /// Its attribute number there, which it keeps through renames.
+    pub source_attnum: i16,
+    /// Its type modifier there.
+    pub source_type_modifier: i32,
     /// Its type there.
     pub source_type_oid: u32,
     /// Its type there, as SQL.
@@ -234,7 +251,7 @@ fn columns_of(table_id: i32) -> Result<Vec<SyncedColumn>> {
     Spi::connect(|client| {
         let rows = client
             .select(
-                "SELECT source_name, source_type_oid, source_type, local_type, target_name, key_position \
+                "SELECT source_name, source_attnum, source_type_oid, source_type_modifier, source_type, local_type, target_name, key_position \
                  FROM ods.synced_column WHERE table_id = $1 ORDER BY ordinal",
                 None,
                 &[table_id.into()],
@@ -243,6 +260,8 @@ fn columns_of(table_id: i32) -> Result<Vec<SyncedColumn>> {
         rows.map(|row| {
             Ok(SyncedColumn {
                 source_name: need(&row, "source_name")?,
+                source_attnum: need(&row, "source_attnum")?,
+                source_type_modifier: need(&row, "source_type_modifier")?,
                 source_type_oid: need::<pg_sys::Oid>(&row, "source_type_oid")?.to_u32(),
                 source_type: need(&row, "source_type")?,
                 local_type: need(&row, "local_type")?,
@@ -258,7 +277,8 @@ fn members_of(table_id: i32) -> Result<Vec<Member>> {
     Spi::connect(|client| {
         let rows = client
             .select(
-                "SELECT source_oid, source_schema, source_table, state, last_key, rows_done \
+                "SELECT source_oid, source_schema, source_table, state, last_key, rows_done, \
+                        membership_mark, shape_mark, storage_mark \
                  FROM ods.source_member WHERE table_id = $1 ORDER BY source_oid",
                 None,
                 &[table_id.into()],
@@ -272,6 +292,16 @@ fn members_of(table_id: i32) -> Result<Vec<Member>> {
                 loaded: need::<String>(&row, "state")? == "loaded",
                 last_key: maybe(&row, "last_key"),
                 rows_done: need(&row, "rows_done")?,
+                marks: match (
+                    maybe(&row, "membership_mark"),
+                    maybe(&row, "shape_mark"),
+                    maybe(&row, "storage_mark"),
+                ) {
+                    (Some(membership), Some(shape), Some(storage)) => {
+                        Some(Marks { membership, shape, storage })
+                    }
+                    _ => None,
+                },
             })
         })
         .collect()
@@ -405,6 +435,55 @@ pub fn add_rows_applied(table_id: i32, rows: i64) -> Result<bool> {
         )?;
     }
     Ok(is_held)
+}
+
+/// Stores what the members of a table are known by at the source.
+pub fn store_marks<'m>(table_id: i32, marks: impl Iterator<Item = (u32, &'m Marks)>) -> Result<()> {
+    let mut members = Vec::new();
+    let (mut memberships, mut shapes, mut storages) = (Vec::new(), Vec::new(), Vec::new());
+    for (member, marks) in marks {
+        members.push(pg_sys::Oid::from(member));
+        memberships.push(marks.membership.clone());
+        shapes.push(marks.shape.clone());
+        storages.push(marks.storage.clone());
+    }
+    execute(
+        "UPDATE ods.source_member m SET membership_mark = n.membership, shape_mark = n.shape, storage_mark = n.storage \
+         FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.oid[]), pg_catalog.unnest($3::text[]), \
+              pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[])) AS n (member, membership, shape, storage) \
+         WHERE m.table_id = $1 AND m.source_oid = n.member",
+        &[table_id.into(), members.into(), memberships.into(), shapes.into(), storages.into()],
+    )?;
+    Ok(())
+}
+
+/// Has the rows of these members read anew, over those that are here.
+pub fn read_members_anew(table_id: i32, members: &[u32]) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state SET sweep = 'due', sweep_key = NULL, load_rate = NULL, \
+                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
+    let members: Vec<pg_sys::Oid> = members.iter().map(|oid| pg_sys::Oid::from(*oid)).collect();
+    execute(
+        "UPDATE ods.source_member SET state = 'loading', last_key = NULL, rows_done = 0 \
+         WHERE table_id = $1 AND source_oid = ANY ($2::pg_catalog.oid[])",
+        &[table_id.into(), members.into()],
+    )?;
+    Ok(())
+}
+
+/// Sets back what a table that has been set aside, or is being read, was last known to be fresh as
+/// of: what was found out now may have been so since `at`.
+pub fn freeze_at(table_id: i32, at: Option<i64>) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state SET fresh_as_of = least(fresh_as_of, $2) WHERE table_id = $1 AND state <> 'live'",
+        &[
+            table_id.into(),
+            at.map(TimestampWithTimeZone::try_from).and_then(std::result::Result::ok).into(),
+        ],
+    )?;
+    Ok(())
 }
 
 /// Notes how far a member's load has come.

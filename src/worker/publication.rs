@@ -1,8 +1,9 @@
 //! Heartbeats, and keeping the publication and what it carries as the catalog wants them.
 
 mod compare;
+mod drift;
 
-pub use compare::compare;
+pub use compare::{add_member, compare};
 
 use crate::catalog::stream::Stream;
 use crate::error::{ErrorKind, Result};
@@ -46,15 +47,20 @@ pub struct Upkeep {
     /// Rows of the members of loading tables, as last written to the catalog.
     estimates: HashMap<i32, Vec<(u32, i64)>>,
     clock_skew: i64,
+    version: i32,
+    /// Roots of the relations that the last heartbeat found in the publication.
+    roots: HashMap<u32, u32>,
+    /// What the stream was fresh as of when everything was last found to be as it should.
+    matched_at: Option<i64>,
 }
 
 impl Upkeep {
-    /// Upkeep with a heartbeat every `interval`, at a source that publishes `partitions` so.
-    pub fn new(interval: Duration, partitions: Partitions) -> Self {
+    /// Upkeep with a heartbeat every `interval`, at a source of this `server_version_num`.
+    pub fn new(interval: Duration, version: i32) -> Self {
         let now = Instant::now();
         Self {
             interval,
-            partitions,
+            partitions: Partitions::of_version(version),
             next: now,
             doing: Doing::Nothing,
             queue: VecDeque::new(),
@@ -63,6 +69,9 @@ impl Upkeep {
             told: HashMap::new(),
             estimates: HashMap::new(),
             clock_skew: 0,
+            version,
+            roots: HashMap::new(),
+            matched_at: None,
         }
     }
 
@@ -74,6 +83,11 @@ impl Upkeep {
     /// Tables whose changes the stream carries.
     pub fn published(&self) -> &HashSet<i32> {
         &self.published
+    }
+
+    /// The root of a relation that the last heartbeat found in the publication.
+    pub fn root_of(&self, relation: u32) -> Option<u32> {
+        self.roots.get(&relation).copied()
     }
 
     /// The source's clock minus ours, in microseconds.
@@ -146,7 +160,7 @@ impl Upkeep {
         let now = Instant::now();
         if now >= self.next {
             self.next = now + self.interval;
-            let sql = upkeep::heartbeat_sql(&stream.slot, &stream.publication);
+            let sql = upkeep::heartbeat_sql(&stream.slot, &stream.publication, self.version);
             control.send(&sql, Deadline::after(settings::network_timeout()), 0)?;
             self.doing = Doing::Heartbeat { sent: now, sent_us: clock::now() };
         } else if let Some(sql) = self.queue.pop_front() {

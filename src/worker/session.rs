@@ -17,7 +17,7 @@ use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
 use crate::catalog::stream::{self, Stream};
 use crate::decode::lsn::Lsn;
-use crate::decode::pgoutput::{self, Block, Commit, Frame, Message};
+use crate::decode::pgoutput::{self, Block, Commit, Frame, Message, Relation};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::freshness::{FreshAsOf, Probes};
 use crate::load::loader::Loader;
@@ -27,11 +27,11 @@ use crate::settings;
 use crate::source::postgres::connect::ServerAccess;
 use crate::source::postgres::exchange::Exchange;
 use crate::source::postgres::replication::{Confirmed, Next, Replication, Reply};
-use crate::source::postgres::upkeep::Heartbeat;
+use crate::source::postgres::upkeep::{Heartbeat, ancestors};
 use crate::spill::Spill;
 use opening::{give_up, retained_too_much};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -105,6 +105,8 @@ pub struct Session<'e> {
     heartbeat: Option<Heartbeat>,
     /// The oid of the publication.
     publication: Option<u32>,
+    /// Relations that are no partitions of synced tables, as the source said when it was asked.
+    placed: HashSet<u32>,
 }
 
 impl<'e> Session<'e> {
@@ -273,7 +275,10 @@ impl<'e> Session<'e> {
     /// What a transaction holds between its begin and its end.
     fn take_content(&mut self, message: &Message<'_>) -> Result<()> {
         match message {
-            Message::Relation(relation) => self.applier.announce(relation),
+            Message::Relation(relation) => {
+                self.applier.announce(relation);
+                self.place(relation)?;
+            }
             Message::Origin { .. } => {
                 if let Some(incoming) = &mut self.incoming {
                     incoming.has_origin = true;
@@ -291,6 +296,27 @@ impl<'e> Session<'e> {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Finds out whether a relation that nobody knows yet is a new partition of a synced table.
+    /// Changes of it pass by, and its table is read from this transaction on.
+    fn place(&mut self, relation: &Relation) -> Result<()> {
+        let id = relation.id;
+        if self.applier.feeds(id) || self.upkeep.root_of(id).is_some() || !self.placed.insert(id) {
+            return Ok(());
+        }
+        let above = ancestors(&self.access, id)?;
+        let Some(table) = self.applier.table_of_root(&above) else { return Ok(()) };
+        let (schema, name) = (relation.namespace.to_string(), relation.name.to_string());
+        self.applier.within(|applier| {
+            publication::add_member(table, id, &schema, &name)?;
+            if let Some(table) = applier.table(table) {
+                table.begin_loading();
+            }
+            Ok(())
+        })?;
+        self.reload_due = true;
         Ok(())
     }
 
@@ -429,8 +455,10 @@ impl<'e> Session<'e> {
             self.reload_due |= publication::compare(
                 &heartbeat,
                 &self.stream,
+                &self.access,
                 &mut self.applier,
                 &mut self.upkeep,
+                self.fresh.get(),
             )?;
         }
         // An idle stream stores its position too, so that the source can let go of its WAL.

@@ -13,6 +13,7 @@ mod check;
 mod connect;
 mod crash;
 mod deletes;
+mod drift;
 mod drop;
 mod harness;
 mod indexes;

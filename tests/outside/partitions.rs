@@ -140,3 +140,47 @@ fn a_leaf_truncated_and_filled_again_while_loading() {
     sync.wait_loaded("measurement");
     sync.assert_same("measurement", "public.measurement");
 }
+
+#[test]
+fn a_new_leaf_takes_its_table_along_at_once() {
+    let sync = Sync::shared("leaf_at_once");
+    sync.ods().run("ALTER SERVER src OPTIONS (ADD heartbeat_interval '20s')");
+    let mut source = sync.source();
+    source.run(TABLES);
+    sync.create_loaded("measurement", "public.measurement");
+    source.run(
+        "BEGIN;
+         CREATE TABLE m_2026 PARTITION OF measurement FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+         INSERT INTO measurement VALUES (1, '2026-01-01', 'new leaf');
+         UPDATE measurement SET value = 'old leaf' WHERE id = 1 AND day < '2026-01-01';
+         COMMIT",
+    );
+    sync.settle();
+    let mut ods = sync.ods();
+    let told = "SELECT count(*) FILTER (WHERE value = 'old leaf') || ' ' || count(*) FILTER (WHERE value = 'new leaf')
+                  || ' ' || (SELECT state FROM ods.sync_status) FROM measurement";
+    let seen = ods.text(told).expect("a row");
+    assert!(
+        ["1 0 loading", "1 1 loading", "1 1 live", "1 1 idle"].contains(&seen.as_str()),
+        "one half of a transaction in a table that is {seen}"
+    );
+    sync.wait_loaded("measurement");
+    sync.assert_same("measurement", "public.measurement");
+}
+
+#[test]
+fn a_leaf_that_was_away_for_a_moment_is_read_anew() {
+    let sync = measurements("leaf_away");
+    let mut source = sync.source();
+    source.run(
+        "BEGIN; ALTER TABLE measurement DETACH PARTITION m_2024;
+         UPDATE m_2024 SET value = 'while away';
+         ALTER TABLE measurement ATTACH PARTITION m_2024 FOR VALUES FROM ('2024-01-01') TO ('2025-01-01'); COMMIT",
+    );
+    sync.wait_same("measurement", "public.measurement");
+    // Also while nobody looks.
+    let mut ods = sync.ods();
+    ods.run("SELECT ods.pause('measurement'); SELECT ods.resume('measurement')");
+    sync.wait_loaded("measurement");
+    sync.assert_same("measurement", "public.measurement");
+}

@@ -1,9 +1,13 @@
 //! The heartbeat: one message to the source proves freshness and compares what we believe of it.
 
+use crate::catalog::table::Marks;
 use crate::decode::lsn::Lsn;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::freshness::{Probe, from_unix_us};
 use crate::pg::libpq::Rows;
+use crate::pg::wait::Deadline;
+use crate::settings;
+use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::exchange::Answer;
 use crate::source::postgres::quote::{quote_ident, quote_literal, quote_qualified};
 use crate::source::postgres::slot::RETAINED;
@@ -27,6 +31,10 @@ pub struct Published {
     pub root_schema: String,
     /// Name of the root.
     pub root_name: String,
+    /// What its changes, its columns and its rows are known by; none where it is not carried.
+    pub marks: Option<Marks>,
+    /// Whether some kinds of change, some rows or some columns are left out.
+    pub is_narrowed: bool,
 }
 
 /// Whether a publication carries a relation.
@@ -69,32 +77,94 @@ pub struct Heartbeat {
 
 /// The statements of a heartbeat, sent as one message and so as one transaction. The clock is read
 /// before the WAL position; the transaction id makes the commit flush the WAL up to there.
-pub fn heartbeat_sql(slot: &str, publication: &str) -> String {
+pub fn heartbeat_sql(slot: &str, publication: &str, version: i32) -> String {
     format!(
         "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint, \
                 pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.txid_current(); \
          {RETAINED} = {}; \
          SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = {publication}; \
-         WITH carried AS ( \
-             SELECT c.oid, coalesce(pg_catalog.pg_partition_root(c.oid)::pg_catalog.oid, c.oid) AS root \
-               FROM pg_catalog.pg_publication_tables t \
-               JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname \
-               JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename \
-              WHERE t.pubname = {publication}), \
-         trees AS (SELECT DISTINCT k.root FROM carried k WHERE k.root <> k.oid), \
+         {}",
+        quote_literal(slot),
+        published_sql(publication, version),
+        publication = quote_literal(publication),
+    )
+}
+
+/// What a publication carries, from the catalogs alone: Postgres's own functions lock each table,
+/// and would wait for whoever locks one.
+///
+/// The marks change whenever the thing does that they stand for. Row versions tell what has come
+/// back to what it was before.
+fn published_sql(publication: &str, version: i32) -> String {
+    let publication = quote_literal(publication);
+    let via_root = if version >= 130_000 { "p.pubviaroot" } else { "false" };
+    let (by_schema, schema_marks, narrowed) = if version >= 150_000 {
+        (
+            "UNION SELECT c.oid FROM pg_catalog.pg_publication_namespace s JOIN pub ON pub.oid = s.pnpubid \
+               JOIN pg_catalog.pg_class c ON c.relnamespace = s.pnnspid AND c.relkind IN ('r', 'p')",
+            "UNION ALL SELECT u.leaf, 's' || s.oid || ':' || s.xmin::text, false \
+               FROM up u JOIN pg_catalog.pg_class c ON c.oid = u.node \
+               JOIN pg_catalog.pg_publication_namespace s ON s.pnnspid = c.relnamespace JOIN pub ON pub.oid = s.pnpubid",
+            "r.prqual IS NOT NULL OR r.prattrs IS NOT NULL",
+        )
+    } else {
+        ("", "", "false")
+    };
+    format!(
+        "WITH RECURSIVE pub AS ( \
+             SELECT p.oid, p.xmin::text AS version, p.puballtables, \
+                    p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT {via_root} AS is_whole \
+               FROM pg_catalog.pg_publication p WHERE p.pubname = {publication}), \
+         named AS ( \
+             SELECT r.prrelid AS oid FROM pg_catalog.pg_publication_rel r JOIN pub ON pub.oid = r.prpubid \
+             UNION SELECT c.oid FROM pub JOIN pg_catalog.pg_class c ON pub.puballtables AND c.relkind IN ('r', 'p') AND c.oid >= 16384 \
+             {by_schema}), \
+         down AS ( \
+             SELECT n.oid FROM named n \
+             UNION SELECT i.inhrelid FROM down d \
+               JOIN pg_catalog.pg_class p ON p.oid = d.oid AND p.relkind = 'p' \
+               JOIN pg_catalog.pg_inherits i ON i.inhparent = d.oid), \
+         carried AS ( \
+             SELECT c.oid FROM down d JOIN pg_catalog.pg_class c ON c.oid = d.oid \
+              WHERE c.relkind = 'r' AND c.relpersistence = 'p'), \
+         up AS ( \
+             SELECT k.oid AS leaf, k.oid AS node FROM carried k \
+             UNION ALL SELECT u.leaf, i.inhparent FROM up u \
+               JOIN pg_catalog.pg_inherits i ON i.inhrelid = u.node \
+               JOIN pg_catalog.pg_class p ON p.oid = i.inhparent AND p.relkind = 'p'), \
+         rooted AS ( \
+             SELECT u.leaf AS oid, u.node AS root FROM up u \
+              WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i \
+                  JOIN pg_catalog.pg_class p ON p.oid = i.inhparent AND p.relkind = 'p' WHERE i.inhrelid = u.node)), \
+         tree AS ( \
+             SELECT DISTINCT k.root, k.root AS node FROM rooted k WHERE k.root <> k.oid \
+             UNION ALL SELECT t.root, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.node), \
+         membership AS ( \
+             SELECT m.leaf, pg_catalog.hashtextextended(pg_catalog.string_agg(m.mark, ',' ORDER BY m.mark), 0) AS mark, \
+                    pg_catalog.bool_or(m.is_narrowed) AS is_narrowed \
+               FROM (SELECT u.leaf, 'r' || r.oid || ':' || r.xmin::text AS mark, {narrowed} AS is_narrowed \
+                       FROM up u JOIN pg_catalog.pg_publication_rel r ON r.prrelid = u.node JOIN pub ON pub.oid = r.prpubid \
+                     UNION ALL SELECT u.leaf, 'i' || i.inhparent || ':' || i.xmin::text, false \
+                       FROM up u JOIN pg_catalog.pg_inherits i ON i.inhrelid = u.node \
+                     UNION ALL SELECT k.oid, 'p' || pub.oid || ':' || pub.version, NOT pub.is_whole FROM carried k, pub \
+                     {schema_marks}) m \
+              GROUP BY m.leaf), \
          found AS ( \
-             SELECT true AS is_carried, k.oid, k.root FROM carried k \
-             UNION ALL \
-             SELECT false, p.relid::pg_catalog.oid, t.root FROM trees t, pg_catalog.pg_partition_tree(t.root) p \
-              WHERE p.isleaf AND NOT EXISTS (SELECT FROM carried k WHERE k.oid = p.relid)) \
-         SELECT c.oid, n.nspname, c.relname, r.oid, greatest(c.reltuples, 0)::bigint, rn.nspname, r.relname, f.is_carried \
+             SELECT true AS is_carried, k.oid, k.root FROM rooted k \
+             UNION ALL SELECT false, c.oid, t.root FROM tree t \
+               JOIN pg_catalog.pg_class c ON c.oid = t.node AND c.relkind IN ('r', 'f') \
+              WHERE NOT EXISTS (SELECT FROM carried k WHERE k.oid = t.node)) \
+         SELECT c.oid, n.nspname, c.relname, r.oid, greatest(c.reltuples, 0)::bigint, rn.nspname, r.relname, f.is_carried, \
+                m.mark, m.is_narrowed, \
+                (SELECT pg_catalog.hashtextextended(pg_catalog.string_agg(a.attnum || ':' || a.xmin::text, ',' ORDER BY a.attnum), 0) \
+                   FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0), \
+                c.relfilenode \
            FROM found f \
            JOIN pg_catalog.pg_class c ON c.oid = f.oid \
            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
            JOIN pg_catalog.pg_class r ON r.oid = f.root \
-           JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace",
-        quote_literal(slot),
-        publication = quote_literal(publication),
+           JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
+           LEFT JOIN membership m ON m.leaf = c.oid"
     )
 }
 
@@ -131,7 +201,31 @@ fn read_published(rows: &Rows, row: usize) -> Option<Published> {
         estimated_rows: rows.get(row, 4)?.parse().ok()?,
         root_schema: rows.get(row, 5)?.to_owned(),
         root_name: rows.get(row, 6)?.to_owned(),
+        marks: match (rows.get(row, 8), rows.get(row, 10), rows.get(row, 11)) {
+            (Some(membership), Some(shape), Some(storage)) => Some(Marks {
+                membership: membership.to_owned(),
+                shape: shape.to_owned(),
+                storage: storage.to_owned(),
+            }),
+            _ => None,
+        },
+        is_narrowed: rows.get(row, 9) == Some("t"),
     })
+}
+
+/// Asks the source for a relation and the partitioned tables above it, on a connection for this alone.
+pub fn ancestors(access: &ServerAccess, relation: u32) -> Result<Vec<u32>> {
+    let mut connection = connect_control(access, Deadline::after(settings::connect_timeout()))?;
+    let sql = format!(
+        "WITH RECURSIVE up AS ( \
+             SELECT {relation}::pg_catalog.oid AS node \
+             UNION ALL SELECT i.inhparent FROM up u \
+               JOIN pg_catalog.pg_inherits i ON i.inhrelid = u.node \
+               JOIN pg_catalog.pg_class p ON p.oid = i.inhparent AND p.relkind = 'p') \
+         SELECT node FROM up"
+    );
+    let rows = connection.query(&sql, &[], Deadline::after(settings::network_timeout()))?;
+    (0..rows.len()).map(|row| Ok(rows.parse(row, 0)?)).collect()
 }
 
 /// A statement that gives up soon where a lock at the source is held, by a VACUUM for example:

@@ -1,33 +1,65 @@
 //! What the publication carries, compared with what the catalog wants.
 
+use super::drift::{self, Change};
 use super::{Obstacle, Upkeep};
 use crate::apply::applier::Applier;
 use crate::catalog::incident::{self, IncidentKind};
 use crate::catalog::stream::Stream;
 use crate::catalog::table::{self, Sweep, SyncedTable, TableState};
 use crate::error::Result;
+use crate::pg::wait::Deadline;
 use crate::pg::xact;
+use crate::settings;
+use crate::source::postgres::connect::{ServerAccess, connect_control};
+use crate::source::postgres::describe::{self, Selection, SourceTable};
 use crate::source::postgres::quote::{quote_ident, quote_qualified};
 use crate::source::postgres::upkeep::{self, Coverage, Heartbeat, Partitions, Published};
 use pgrx::pg_sys::Oid;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Compares what the publication carries with what the catalog wants; true if the catalog changed.
+/// `fresh_as_of` is what the stream is fresh as of, provided that everything matches.
 pub fn compare(
     heartbeat: &Heartbeat,
     stream: &Stream,
+    access: &ServerAccess,
+    applier: &mut Applier,
+    upkeep: &mut Upkeep,
+    fresh_as_of: Option<i64>,
+) -> Result<bool> {
+    let followed: Vec<i32> = applier
+        .tables()
+        .filter(|table| table.synced.state == TableState::Live)
+        .map(|table| table.synced.id)
+        .collect();
+    let changed = look(heartbeat, stream, access, applier, upkeep)?;
+    if changed {
+        // What was found now has been so since the last look, at the longest.
+        let at = upkeep.matched_at;
+        xact::in_transaction(|| followed.iter().try_for_each(|id| table::freeze_at(*id, at)))?;
+    } else {
+        upkeep.matched_at = fresh_as_of;
+    }
+    Ok(changed)
+}
+
+fn look(
+    heartbeat: &Heartbeat,
+    stream: &Stream,
+    access: &ServerAccess,
     applier: &mut Applier,
     upkeep: &mut Upkeep,
 ) -> Result<bool> {
     let mut changed = false;
+    upkeep.roots = heartbeat.published.iter().map(|there| (there.oid, there.root)).collect();
     upkeep.published.clear();
     upkeep.queue.clear();
     let mut wanted_roots = HashSet::new();
     let mut obstacles = HashMap::new();
     for table in applier.tables() {
-        let synced = &table.synced;
+        let synced = &mut table.synced;
         wanted_roots.insert(synced.source_oid);
-        if !table.is_followed() {
+        if !matches!(synced.state, TableState::Live | TableState::Loading) {
             continue;
         }
         let (carried, missing): (Vec<&Published>, Vec<&Published>) = heartbeat
@@ -67,9 +99,23 @@ pub fn compare(
                 changed |= tell(stream, upkeep, synced, &obstacle)?;
                 obstacles.insert(synced.id, obstacle);
             }
+        } else if carried.iter().any(|there| there.is_narrowed) {
+            let reason = format!(
+                "publication {} leaves out some changes, rows or columns of {}",
+                quote_ident(&stream.publication),
+                source_name(synced)
+            );
+            set_aside(stream, synced, IncidentKind::Publication, &reason)?;
+            changed = true;
         } else if same_members(synced, &carried) {
-            upkeep.published.insert(synced.id);
-            store_estimates(upkeep, synced, &carried)?;
+            if follow_names(stream, synced, &carried)?
+                || follow_marks(stream, access, synced, &carried)?
+            {
+                changed = true;
+            } else {
+                upkeep.published.insert(synced.id);
+                store_estimates(upkeep, synced, &carried)?;
+            }
         } else {
             change_members(synced, &carried)?;
             changed = true;
@@ -104,18 +150,170 @@ fn lost(stream: &Stream, synced: &SyncedTable) -> Result<()> {
         source_name(synced),
         quote_ident(&stream.publication)
     );
+    set_aside(stream, synced, IncidentKind::Gap, &reason)
+}
+
+fn set_aside(
+    stream: &Stream,
+    synced: &SyncedTable,
+    kind: IncidentKind,
+    reason: &str,
+) -> Result<()> {
     let (name, fix) = (synced.display(), synced.resume_sql());
     xact::in_transaction(|| {
-        table::set_state(synced.id, TableState::Failed, Some(&reason), Some(&fix))?;
-        incident::record(
-            stream.id,
-            Some((synced.relation, &name)),
-            IncidentKind::Gap,
-            &reason,
-            Some(&fix),
-        )
+        table::set_state(synced.id, TableState::Failed, Some(reason), Some(&fix))?;
+        incident::record(stream.id, Some((synced.relation, &name)), kind, reason, Some(&fix))
     })
 }
+
+/// Follows a source table, or a partition of it, to another name or schema; true if it has one.
+fn follow_names(stream: &Stream, synced: &SyncedTable, carried: &[&Published]) -> Result<bool> {
+    let Some(first) = carried.first() else { return Ok(false) };
+    let same_root =
+        (&first.root_schema, &first.root_name) == (&synced.source_schema, &synced.source_table);
+    let renamed = |there: &&&Published| {
+        synced.members.iter().any(|member| {
+            member.oid == there.oid
+                && (&member.schema, &member.table) != (&there.schema, &there.name)
+        })
+    };
+    let members: Vec<_> = carried.iter().filter(renamed).collect();
+    if same_root && members.is_empty() {
+        return Ok(false);
+    }
+    let now = quote_qualified(&first.root_schema, &first.root_name);
+    xact::in_transaction(|| {
+        table::execute(
+            "UPDATE ods.synced_table SET source_schema = $2, source_table = $3 WHERE table_id = $1",
+            &[synced.id.into(), first.root_schema.as_str().into(), first.root_name.as_str().into()],
+        )?;
+        for there in &members {
+            table::execute(
+                "UPDATE ods.source_member SET source_schema = $3, source_table = $4 WHERE table_id = $1 AND source_oid = $2",
+                &[
+                    synced.id.into(),
+                    Oid::from(there.oid).into(),
+                    there.schema.as_str().into(),
+                    there.name.as_str().into(),
+                ],
+            )?;
+        }
+        if same_root {
+            return Ok(());
+        }
+        incident::record(
+            stream.id,
+            Some((synced.relation, &synced.display())),
+            IncidentKind::Drift,
+            &format!(
+                "{} is named {now} at the source now, and followed there",
+                source_name(synced)
+            ),
+            None,
+        )
+    })?;
+    Ok(true)
+}
+
+/// Compares what the members are known by; true if the table has to be read anew or set aside.
+fn follow_marks(
+    stream: &Stream,
+    access: &ServerAccess,
+    synced: &mut SyncedTable,
+    carried: &[&Published],
+) -> Result<bool> {
+    let mut missed = Vec::new();
+    let mut altered = false;
+    let mut rewritten = Vec::new();
+    let mut marks = Vec::new();
+    for there in carried {
+        let Some(now) = &there.marks else { continue };
+        let before = synced.members.iter().find(|member| member.oid == there.oid);
+        let before = before.and_then(|member| member.marks.as_ref());
+        match drift::change(before, now) {
+            Change::None => continue,
+            Change::New => {}
+            Change::Membership => missed.push(there.oid),
+            Change::Definition => altered = true,
+        }
+        if before.is_some_and(|before| drift::is_rewritten(before, now)) {
+            rewritten.push(there.oid);
+        }
+        marks.push((there.oid, now.clone()));
+    }
+    if marks.is_empty() {
+        return Ok(false);
+    }
+    if altered || !rewritten.is_empty() {
+        let Some(source) = describe_source(access, synced)? else { return Ok(false) };
+        if let Some(what) = drift::mismatch(synced, &source) {
+            let reason = format!("{} changed at the source: {what}", source_name(synced));
+            set_aside(stream, synced, IncidentKind::Drift, &reason)?;
+            return Ok(true);
+        }
+    }
+    let why = match (missed.is_empty(), rewritten.is_empty()) {
+        (true, true) => None,
+        (false, _) => Some((
+            IncidentKind::Gap,
+            format!(
+                "{} may not have been in publication {} all the time",
+                source_name(synced),
+                quote_ident(&stream.publication)
+            ),
+        )),
+        (true, false) => Some((
+            IncidentKind::Drift,
+            format!("rows of {} were written anew at the source", source_name(synced)),
+        )),
+    };
+    xact::in_transaction(|| {
+        table::store_marks(synced.id, marks.iter().map(|(member, marks)| (*member, marks)))?;
+        let Some((kind, reason)) = &why else { return Ok(()) };
+        missed.extend(&rewritten);
+        table::read_members_anew(synced.id, &missed)?;
+        table::set_state(synced.id, TableState::Loading, Some(reason), None)?;
+        incident::record(
+            stream.id,
+            Some((synced.relation, &synced.display())),
+            *kind,
+            &format!("{reason}: it is reconciled"),
+            None,
+        )
+    })?;
+    for (oid, marks) in marks {
+        if let Some(member) = synced.members.iter_mut().find(|member| member.oid == oid) {
+            member.marks = Some(marks);
+        }
+    }
+    Ok(why.is_some())
+}
+
+/// The table as its source has it now; none if there is none of that name.
+fn describe_source(access: &ServerAccess, synced: &SyncedTable) -> Result<Option<SourceTable>> {
+    let mut connection = connect_control(access, Deadline::after(settings::connect_timeout()))?;
+    let name = (synced.source_schema.clone(), synced.source_table.clone());
+    let found = describe::describe(
+        &mut connection,
+        Selection::Named(&[name]),
+        Deadline::after(settings::network_timeout()),
+    )?;
+    Ok(found.into_iter().find(|table| table.oid == synced.source_oid))
+}
+
+/// Takes a partition that the stream has met before a heartbeat did into its table, within the
+/// transaction that holds the changes before it: the table is read from then on.
+pub fn add_member(table_id: i32, oid: u32, schema: &str, name: &str) -> Result<()> {
+    table::execute(
+        "INSERT INTO ods.source_member (table_id, source_oid, source_schema, source_table) \
+         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        &[table_id.into(), Oid::from(oid).into(), schema.into(), name.into()],
+    )?;
+    begin_again(table_id, Sweep::Due)?;
+    table::set_state(table_id, TableState::Loading, Some(PARTITIONS_CHANGED), None)
+}
+
+const PARTITIONS_CHANGED: &str = "the source's partitions changed";
 
 /// Has `add` run at the source where that is ours to do; what a person must know where it is not,
 /// or where the source refuses.
@@ -264,12 +462,7 @@ fn change_members(synced: &SyncedTable, carried: &[&Published]) -> Result<()> {
         let is_new = synced.state == TableState::Live;
         begin_again(synced.id, if gone || is_new { Sweep::Due } else { Sweep::None })?;
         if synced.state == TableState::Live {
-            table::set_state(
-                synced.id,
-                TableState::Loading,
-                Some("the source's partitions changed"),
-                None,
-            )?;
+            table::set_state(synced.id, TableState::Loading, Some(PARTITIONS_CHANGED), None)?;
         }
         Ok(())
     })

@@ -18,12 +18,11 @@ use crate::source::postgres::exchange::Exchange;
 use crate::source::postgres::quote::quote_literal;
 use crate::source::postgres::replication::Replication;
 use crate::source::postgres::slot;
-use crate::source::postgres::upkeep::Partitions;
 use crate::worker::board::{StreamEntry, StreamState};
 use crate::worker::publication::Upkeep;
 use crate::worker::unflushed::Unflushed;
 use pgrx::Spi;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// A new slot waits for the transactions that run at the source.
@@ -132,7 +131,7 @@ impl<'e> Session<'e> {
             })?;
         let mut applier = Applier::new(id, server_encoding, care);
         xact::in_transaction(|| applier.reload())?;
-        let partitions = Partitions::of_version(control.server_version());
+        let version = control.server_version();
         let replication = Replication::start(
             connection,
             &stream.slot,
@@ -144,7 +143,7 @@ impl<'e> Session<'e> {
         entry.progress(position.0, position.0, position.0, position.0);
         Ok(Opened::Session(Box::new(Self {
             entry,
-            upkeep: Upkeep::new(access.stream.heartbeat_interval, partitions),
+            upkeep: Upkeep::new(access.stream.heartbeat_interval, version),
             access,
             replication,
             control: Exchange::new(control),
@@ -173,6 +172,7 @@ impl<'e> Session<'e> {
             reload_due: false,
             heartbeat: None,
             publication,
+            placed: HashSet::new(),
             stream,
         })))
     }
