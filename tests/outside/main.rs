@@ -10,6 +10,7 @@ mod support;
 mod basic;
 mod crash;
 mod drop;
+mod guard;
 mod harness;
 mod isolation;
 mod large_tx;
