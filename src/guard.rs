@@ -14,6 +14,7 @@ mod synced;
 
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
+use crate::pg::functions;
 use crate::pg::hooks::{self, Standing, Watch, Write};
 use crate::pg::utility::Statement;
 use crate::pg::{relcache, utility};
@@ -25,6 +26,7 @@ pub use synced::changed;
 /// Puts the guard into the hooks of this server. To be called once, while the library loads.
 pub fn install() {
     synced::install();
+    functions::install();
     hooks::install::<Guard>();
 }
 
@@ -35,29 +37,45 @@ pub fn is_synced(relation: Oid) -> bool {
 
 thread_local! {
     /// The synced tables this process may write at the moment, one entry a [`Writing`].
-    static WRITING: RefCell<Vec<Oid>> = const { RefCell::new(Vec::new()) };
+    static WRITING: RefCell<Vec<Pass>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An open pass: a synced table, and how deep in functions the process was when it was opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Pass {
+    root: Oid,
+    depth: u32,
 }
 
 /// The applier's pass to one synced table and its partitions, in this process, until dropped.
 ///
-/// It opens no other table: a trigger that fires under it is refused elsewhere like anyone else.
+/// It is for the statements that its holder runs, and for what the foreign keys of the table do in
+/// answer. It opens no other table, and it is closed inside of a person's functions: a trigger, or
+/// a function in a filter, is refused like anyone else.
 #[must_use = "the pass ends when it is dropped"]
 pub struct Writing {
-    relation: Oid,
+    pass: Pass,
+}
+
+/// Makes this process one that will write synced tables; to be called before it runs a person's SQL.
+pub fn become_writer() {
+    functions::watch();
 }
 
 impl Writing {
     /// Lets this process write the synced table `relation`. Passes nest.
     pub fn allow(relation: Oid) -> Self {
-        WRITING.with_borrow_mut(|writing| writing.push(relation));
-        Self { relation }
+        become_writer();
+        let pass = Pass { root: relation, depth: functions::depth() };
+        WRITING.with_borrow_mut(|writing| writing.push(pass));
+        Self { pass }
     }
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
         WRITING.with_borrow_mut(|writing| {
-            if let Some(at) = writing.iter().rposition(|relation| *relation == self.relation) {
+            if let Some(at) = writing.iter().rposition(|pass| *pass == self.pass) {
                 writing.swap_remove(at);
             }
         });
@@ -65,7 +83,8 @@ impl Drop for Writing {
 }
 
 fn is_writing(root: Oid) -> bool {
-    WRITING.with_borrow(|writing| writing.contains(&root))
+    let pass = Pass { root, depth: functions::depth() };
+    WRITING.with_borrow(|writing| writing.contains(&pass))
 }
 
 /// What the hooks ask.
@@ -191,6 +210,7 @@ pub fn check_adoptable(relation: Oid) -> Result<()> {
 mod tests {
     use super::*;
     use crate::fence::Fence;
+    use crate::pg::subxact;
     use pgrx::{PgTryBuilder, Spi, pg_test};
     use std::panic::AssertUnwindSafe;
 
@@ -269,6 +289,65 @@ mod tests {
         make_synced(&["a", "b"]);
         let _writing = Writing::allow(oid("a"));
         run("INSERT INTO a VALUES (1)");
+    }
+
+    #[pg_test(error = "cannot write to synced table \"a\"")]
+    fn a_trigger_does_not_write_its_own_table() {
+        run("CREATE TABLE a (id int PRIMARY KEY); \
+             CREATE FUNCTION another() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN INSERT INTO a VALUES (NEW.id + 1); RETURN NEW; END'; \
+             CREATE TRIGGER another AFTER INSERT ON a FOR EACH ROW WHEN (NEW.id < 9) EXECUTE FUNCTION another()");
+        make_synced(&["a"]);
+        let _writing = Writing::allow(oid("a"));
+        run("INSERT INTO a VALUES (1)");
+    }
+
+    /// However the statement reaches a function: in any language, while it is planned, or unseen
+    /// behind one that promises not to write.
+    #[pg_test]
+    fn a_function_does_not_write_the_table_of_its_statement() {
+        run("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1), (2); \
+             CREATE FUNCTION by_plpgsql() RETURNS boolean LANGUAGE plpgsql AS \
+             'BEGIN DELETE FROM a; RETURN true; END'; \
+             CREATE FUNCTION by_sql() RETURNS boolean LANGUAGE sql AS \
+             'DELETE FROM a; SELECT true'; \
+             CREATE FUNCTION covered() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \
+             'BEGIN RETURN by_plpgsql(); END'; \
+             CREATE FUNCTION truncating() RETURNS boolean LANGUAGE plpgsql AS \
+             'BEGIN TRUNCATE a; RETURN true; END'");
+        make_synced(&["a"]);
+        let relation = oid("a");
+        for function in ["by_plpgsql", "by_sql", "covered", "truncating"] {
+            let error = PgTryBuilder::new(AssertUnwindSafe(|| {
+                subxact::run(|| {
+                    let _writing = Writing::allow(relation);
+                    run(&format!("UPDATE a SET id = id + 10 WHERE {function}()"));
+                    Ok(())
+                })
+                .err()
+            }))
+            .execute()
+            .unwrap_or_else(|| panic!("{function} was let through"));
+            assert_eq!(error.message, "cannot write to synced table \"a\"", "{function}");
+        }
+        let _writing = Writing::allow(relation);
+        run("UPDATE a SET id = id + 10 WHERE pg_catalog.random() >= 0");
+        assert_eq!(Spi::get_one::<i64>("SELECT sum(id) FROM a"), Ok(Some(23)));
+    }
+
+    #[pg_test]
+    fn foreign_keys_of_the_table_to_itself_act() {
+        run("CREATE TABLE a (id int PRIMARY KEY, up int REFERENCES a ON DELETE CASCADE, \
+             side int REFERENCES a ON UPDATE CASCADE ON DELETE SET NULL); \
+             INSERT INTO a VALUES (1, NULL, NULL), (2, 1, NULL), (3, 2, NULL), (4, NULL, 3)");
+        make_synced(&["a"]);
+        let writing = Writing::allow(oid("a"));
+        run("UPDATE a SET id = 5 WHERE id = 4; DELETE FROM a WHERE id = 1");
+        drop(writing);
+        assert_eq!(
+            Spi::get_one::<String>("SELECT string_agg(a::text, ' ') FROM a"),
+            Ok(Some("(5,,)".to_owned()))
+        );
     }
 
     #[pg_test]

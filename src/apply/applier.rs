@@ -10,7 +10,7 @@ use crate::catalog::{incident, stream};
 use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
-use crate::guard::Writing;
+use crate::guard::{self, Writing};
 use crate::load::memory::{Ledger, Memory};
 use crate::pg::{owner::ActingAs, subxact, xact};
 use crate::settings;
@@ -69,6 +69,7 @@ pub struct Committed {
 impl Applier {
     /// An applier without tables; text will come in `encoding`.
     pub fn new(stream_id: i32, encoding: i32, care: Care) -> Self {
+        guard::become_writer();
         Self {
             stream_id,
             encoding,

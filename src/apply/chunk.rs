@@ -7,7 +7,6 @@ use crate::batch::TableBatch;
 use crate::catalog::table::{self, Sweep, spi_error};
 use crate::decode::cell::Cell;
 use crate::error::{ErrorKind, OdsError, Result};
-use crate::guard::Writing;
 use crate::load::chunk::{Rows, key_of};
 use crate::load::copy_text;
 use crate::load::loader::{Chunk, What};
@@ -186,7 +185,6 @@ impl CopySource for RawLines<'_> {
 fn insert_raw(applier: &mut Applier, chunk: &Chunk, keep_reading: &mut dyn FnMut()) -> Result<()> {
     let Some(table) = applier.table(chunk.table) else { return Ok(()) };
     let target = &table.target;
-    let _writing = Writing::allow(target.relation);
     let _acting = ActingAs::owner_of(target.relation)?;
     let mut lines = RawLines { rest: &chunk.rows.lines, keep_reading };
     copy_from(target.relation, &target.shape.targets(), target.encoding_name(), &mut lines)?;

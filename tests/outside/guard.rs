@@ -48,3 +48,40 @@ fn forced_row_security_hides_no_row_from_the_applier() {
     assert_eq!(sync.state("t"), "live");
     ods.run("DROP OWNED BY rls_keeper; DROP ROLE rls_keeper");
 }
+
+#[test]
+fn a_trigger_that_writes_its_own_table_halts_it() {
+    let sync = Sync::shared("own_trigger");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+    );
+    sync.create_loaded("t", "public.t");
+    sync.ods().run(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN DELETE FROM public.t WHERE id = 2; RETURN NULL; END $$;
+         CREATE TRIGGER meddle AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION meddle()",
+    );
+    source.run("UPDATE t SET v = 'c' WHERE id = 1");
+    sync.wait_state("t", "failed");
+    assert_eq!(sync.ods().number("SELECT count(*) FROM t"), 2);
+    sync.ods().run("DROP TRIGGER meddle ON t; SELECT ods.resume('t')");
+    sync.wait_loaded("t");
+    sync.assert_same("t", "public.t");
+}
+
+#[test]
+fn foreign_keys_of_a_table_to_itself_act() {
+    let sync = Sync::shared("own_foreign_key");
+    let mut source = sync.source();
+    let table = "CREATE TABLE t (id int PRIMARY KEY, up int REFERENCES t ON DELETE CASCADE)";
+    source.run(table);
+    source.run("INSERT INTO t SELECT i, nullif(i / 2, 0) FROM generate_series(1, 200) AS i");
+    sync.ods().run(table);
+    sync.create_loaded("t", "public.t");
+    source.run(
+        "DELETE FROM t WHERE id = 5; UPDATE t SET up = 1 WHERE id = 7; INSERT INTO t VALUES (5, 1)",
+    );
+    sync.assert_same("t", "public.t");
+    assert_eq!(sync.state("t"), "live");
+}
