@@ -2,25 +2,31 @@
 //!
 //! Every way to write a row asks for permission in the executor or, for TRUNCATE, through the
 //! object access hook, and both ask here. What goes around those two is refused as a utility
-//! statement ([`ddl`]): a synced table as a child of another, and a native subscription into it.
+//! statement ([`ddl`]): a synced table as a child of another, a native subscription into it, a rule
+//! that does something else. What a drop would take from under a stream is refused, whatever
+//! statement drops it ([`drops`]).
 //!
 //! Reading is never looked at. `SELECT … FOR UPDATE`, foreign keys that point here, `CREATE INDEX`,
 //! `ANALYZE`, `VACUUM`, `CLUSTER`, grants and dumps write no row and pass. While the database
 //! stands fenced, rows may come in, so that a restore works in any order.
 
+mod adoption;
+mod conversion;
 mod ddl;
+mod drops;
 mod lifecycle;
 mod synced;
 
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::pg::functions;
-use crate::pg::hooks::{self, Standing, Watch, Write};
+use crate::pg::hooks::{self, Part, Recall, Standing, Watch, Write};
+use crate::pg::relcache;
 use crate::pg::utility::Statement;
-use crate::pg::{relcache, utility};
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
 
+pub use adoption::check_adoptable;
 pub use synced::changed;
 
 /// Puts the guard into the hooks of this server. To be called once, while the library loads.
@@ -87,6 +93,11 @@ fn is_writing(root: Oid) -> bool {
     WRITING.with_borrow(|writing| writing.contains(&pass))
 }
 
+/// The synced table that `relation` is or belongs to, unless the applier is at work on it.
+fn guarded(relation: Oid) -> Option<Oid> {
+    synced::root_of(relation).filter(|root| !is_writing(*root))
+}
+
 /// What the hooks ask.
 struct Guard;
 
@@ -109,6 +120,22 @@ impl Watch for Guard {
             return Ok(());
         }
         Err(refusal(relation, root))
+    }
+
+    fn dropping(relation: Oid, part: Part, recall: Recall) -> Result<()> {
+        drops::note(relation, part, recall)
+    }
+
+    fn awaits_dropped() -> bool {
+        drops::any()
+    }
+
+    fn dropped() -> Result<()> {
+        drops::settle()
+    }
+
+    fn forget_dropped() {
+        drops::forget();
     }
 
     fn before(statement: Statement, standing: Standing) -> Result<Option<Self::Pending>> {
@@ -152,57 +179,6 @@ fn release_hint(root: Oid) -> String {
 fn release(root: Oid) -> String {
     let name = relcache::qualified_name(root).replace('\'', "''");
     format!("SELECT ods.drop_synced_table('{name}', keep_data => true)")
-}
-
-/// Refuses a table that can't become a synced table because rows would reach it past the guard,
-/// or because its rows don't survive a crash that the stream's position survives.
-///
-/// To be asked under a lock that keeps writers and `ALTER TABLE` out, of the table and, where it is
-/// partitioned, of each leaf.
-pub fn check_adoptable(relation: Oid) -> Result<()> {
-    let name = relcache::qualified_name(relation);
-    let refuse = |why: String, hint: String| {
-        let message =
-            format!("table \"{}\" cannot become a synced table", relcache::name(relation));
-        Err(OdsError::new(ErrorKind::WrongState, message).detail(why).hint(hint))
-    };
-    let relatives = relcache::relatives(relation);
-    if let Some(parent) = relatives.parents.first() {
-        let parent = relcache::qualified_name(*parent);
-        return refuse(
-            format!("It is a child of \"{parent}\", and writes to that table would reach it."),
-            format!(
-                "ALTER TABLE {name} NO INHERIT {parent}; or ALTER TABLE {parent} DETACH PARTITION {name};"
-            ),
-        );
-    }
-    if relcache::kind(relation) != Some('p')
-        && let Some(child) = relatives.children.first()
-    {
-        let child = relcache::qualified_name(*child);
-        return refuse(
-            format!("Rows of \"{child}\" show in it by inheritance."),
-            format!("ALTER TABLE {child} NO INHERIT {name};"),
-        );
-    }
-    if !relcache::is_permanent(relation) {
-        return refuse(
-            "It is unlogged or temporary: a crash would empty it behind the stream's back."
-                .to_owned(),
-            format!("ALTER TABLE {name} SET LOGGED;"),
-        );
-    }
-    let subscribed = utility::subscribed(None);
-    if std::iter::once(relation)
-        .chain(relatives.children)
-        .any(|member| subscribed.contains(&member))
-    {
-        return refuse(
-            "A native subscription writes it.".to_owned(),
-            "Drop the subscription, or take the table out of its publication and run ALTER SUBSCRIPTION … REFRESH PUBLICATION;".to_owned(),
-        );
-    }
-    Ok(())
 }
 
 #[cfg(any(test, feature = "pg_test"))]
@@ -383,8 +359,29 @@ mod tests {
              CREATE TABLE root (id int PRIMARY KEY) PARTITION BY RANGE (id); \
              CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (9); \
              CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY); \
+             CREATE TABLE ruled (id int PRIMARY KEY); \
+             CREATE RULE nothing AS ON DELETE TO ruled DO INSTEAD NOTHING; \
+             ALTER TABLE ruled DISABLE RULE nothing; \
+             CREATE TYPE kind AS (id int); CREATE TABLE typed OF kind; \
              CREATE TABLE good (id int PRIMARY KEY)");
-        for refused in ["plain", "child", "leaf", "unlogged"] {
+        for (table, leaf) in [
+            ("of_unlogged", "CREATE UNLOGGED TABLE deep PARTITION OF deep_above FOR VALUES IN (1)"),
+            (
+                "of_foreign",
+                "CREATE SERVER far FOREIGN DATA WRAPPER ods_postgres; \
+              CREATE FOREIGN TABLE far PARTITION OF far_above FOR VALUES IN (1) SERVER far",
+            ),
+        ] {
+            let above = if table == "of_foreign" { "far_above" } else { "deep_above" };
+            run(&format!(
+                "CREATE TABLE {table} (id int) PARTITION BY RANGE (id); \
+                 CREATE TABLE {above} PARTITION OF {table} FOR VALUES FROM (0) TO (9) PARTITION BY LIST (id); {leaf}"
+            ));
+            let error = check_adoptable(oid(table)).expect_err(table);
+            assert!(error.detail.is_some_and(|detail| detail.starts_with("Of its partition ")));
+        }
+        assert!(check_adoptable(oid("ruled")).is_err());
+        for refused in ["plain", "child", "leaf", "unlogged", "typed"] {
             let error = check_adoptable(oid(refused)).expect_err(refused);
             assert!(error.hint.is_some_and(|hint| hint.starts_with("ALTER TABLE ")), "{refused}");
         }

@@ -60,12 +60,6 @@ pub(super) fn root_of(relation: Oid) -> Option<Oid> {
     })
 }
 
-/// Whether this database has any synced table.
-pub(super) fn any() -> bool {
-    read_if_old();
-    RELATIONS.with_borrow(|relations| !relations.synced.is_empty())
-}
-
 /// How often a reading that an invalidation interrupted begins again, before its result is used
 /// for once: a server that discards its caches all the time, to test itself, must not hang here.
 const READINGS: usize = 3;

@@ -1,7 +1,9 @@
 //! Only the applier writes synced tables, and what it writes arrives: whatever their owners define.
 
 use crate::support::client::Ask;
-use crate::support::pair::Sync;
+use crate::support::pair::{PATIENCE, Pair, Sync};
+use postgres::error::SqlState;
+use std::thread;
 
 #[test]
 fn forced_row_security_hides_no_row_from_the_applier() {
@@ -84,4 +86,71 @@ fn foreign_keys_of_a_table_to_itself_act() {
     );
     sync.assert_same("t", "public.t");
     assert_eq!(sync.state("t"), "live");
+}
+
+/// What one session defines while another is having the table synced: it waits for that one, and
+/// is judged by what it finds then.
+#[test]
+fn definitions_that_waited_are_refused_too() {
+    let pair = Pair::shared();
+    let sync = Sync::on(&pair, "waited");
+    sync.source().run("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    sync.source_admin().run("CREATE PUBLICATION waited FOR TABLE t");
+    let subscribe = format!(
+        "CREATE SUBSCRIPTION waited CONNECTION 'host={} port={} dbname=waited user=postgres'
+         PUBLICATION waited WITH (create_slot = false, slot_name = none, enabled = false)",
+        pair.source.socket_dir().display(),
+        pair.source.port()
+    );
+    let plain = "CREATE TABLE t (id int PRIMARY KEY, v text)";
+    let keyed = "CREATE TABLE t (id int NOT NULL, v text); CREATE UNIQUE INDEX t_key ON t (id)";
+    let divided = "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+                   CREATE TABLE t_low PARTITION OF t FOR VALUES FROM (0) TO (10)";
+    // The first finds a database without any synced table.
+    for (table, definition) in [
+        (plain, "ALTER TABLE t SET UNLOGGED"),
+        (plain, "ALTER TABLE t ALTER COLUMN v TYPE text USING upper(v)"),
+        (plain, "ALTER TABLE t ALTER COLUMN v TYPE char(3)"),
+        (plain, "ALTER TABLE t REPLICA IDENTITY FULL"),
+        (plain, "ALTER TABLE t DROP CONSTRAINT t_pkey"),
+        (plain, "ALTER TABLE t DROP COLUMN v"),
+        (plain, "ALTER TABLE t RENAME COLUMN v TO w"),
+        (plain, "CREATE RULE nothing AS ON DELETE TO t DO INSTEAD NOTHING"),
+        (plain, "ALTER TABLE t INHERIT parent"),
+        (plain, "CREATE TABLE child () INHERITS (t)"),
+        (plain, &subscribe),
+        (keyed, "DROP INDEX t_key"),
+        (keyed, "DROP INDEX CONCURRENTLY t_key"),
+        (divided, "ALTER TABLE t DETACH PARTITION t_low"),
+        (divided, "ALTER TABLE t DETACH PARTITION t_low CONCURRENTLY"),
+        (divided, "DROP TABLE t_low"),
+        (divided, "CREATE UNLOGGED TABLE t_high PARTITION OF t FOR VALUES FROM (10) TO (20)"),
+    ] {
+        let mut adopting = sync.ods();
+        adopting.run("CREATE TABLE IF NOT EXISTS parent (id int, v text)");
+        adopting.run(table);
+        adopting.run(
+            "BEGIN;
+             SELECT ods.create_synced_table('t', server => 'src', source => 'public.t', consumer => 'tests')",
+        );
+        let error = thread::scope(|scope| {
+            let mut defining = sync.ods();
+            let pid = defining.number("SELECT pg_backend_pid()");
+            let refused = scope.spawn(move || defining.batch_execute(definition).err());
+            sync.ods().wait_until(
+                definition,
+                &format!("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = {pid}"),
+                PATIENCE,
+            );
+            adopting.run("COMMIT");
+            refused.join().expect("no panic")
+        });
+        let error = error.unwrap_or_else(|| panic!("{definition}\nshould have been refused"));
+        assert_eq!(
+            error.code(),
+            Some(&SqlState::READ_ONLY_SQL_TRANSACTION),
+            "{definition}: {error:?}"
+        );
+        adopting.run("DROP TABLE t");
+    }
 }
