@@ -198,7 +198,7 @@ impl std::error::Error for OdsError {}
 
 impl From<OdsError> for ErrorReport {
     fn from(error: OdsError) -> Self {
-        let mut report = Self::new(error.kind.sqlstate(), error.message, "ods");
+        let mut report = Self::new(error.kind.sqlstate(), error.message, RAISED_BY);
         if let Some(detail) = error.detail {
             report = report.set_detail(detail);
         }
@@ -213,7 +213,7 @@ impl From<CaughtError> for OdsError {
     fn from(caught: CaughtError) -> Self {
         match caught {
             CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => Self {
-                kind: ErrorKind::Local(report.sql_error_code()),
+                kind: kind_of(report.sql_error_code(), report.function_name()),
                 message: without_values(report.sql_error_code(), report.message()),
                 detail: None,
                 hint: report.hint().filter(|hint| !hint.is_empty()).map(str::to_owned),
@@ -225,6 +225,19 @@ impl From<CaughtError> for OdsError {
                 hint: None,
             },
         }
+    }
+}
+
+/// What errors of ours name as the function that raised them.
+const RAISED_BY: &str = "ods";
+
+/// The kind of an error that was caught. A refusal of the guard shares its SQLSTATE with a server
+/// that is read-only for a while, and won't go away by waiting.
+fn kind_of(code: PgSqlErrorCode, raised_by: Option<&str>) -> ErrorKind {
+    if code == PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION && raised_by == Some(RAISED_BY) {
+        ErrorKind::ReadOnly
+    } else {
+        ErrorKind::Local(code)
     }
 }
 
@@ -260,6 +273,13 @@ mod tests {
         assert_eq!(without_values(code, "violates check"), "violates check");
         let code = PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION;
         assert_eq!(without_values(code, "value too long"), "value too long");
+    }
+
+    #[test]
+    fn a_refusal_of_the_guard_is_not_retried() {
+        let code = PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION;
+        assert_eq!(kind_of(code, Some(RAISED_BY)).retry(), Retry::Never);
+        assert_eq!(kind_of(code, Some("PreventCommandIfReadOnly")).retry(), Retry::Backoff);
     }
 
     #[test]

@@ -2,29 +2,37 @@
 //!
 //! Every way to write a row asks for permission in the executor or, for TRUNCATE, through the
 //! object access hook, and both ask here. What goes around those two is refused as a utility
-//! statement ([`ddl`]): a synced table as a child of another, and a native subscription into it.
+//! statement ([`ddl`]): a synced table as a child of another, a native subscription into it, a rule
+//! that does something else. What a drop would take from under a stream is refused, whatever
+//! statement drops it ([`drops`]).
 //!
 //! Reading is never looked at. `SELECT … FOR UPDATE`, foreign keys that point here, `CREATE INDEX`,
 //! `ANALYZE`, `VACUUM`, `CLUSTER`, grants and dumps write no row and pass. While the database
 //! stands fenced, rows may come in, so that a restore works in any order.
 
+mod adoption;
+mod conversion;
 mod ddl;
+mod drops;
 mod lifecycle;
 mod synced;
 
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
-use crate::pg::hooks::{self, Standing, Watch, Write};
+use crate::pg::functions;
+use crate::pg::hooks::{self, Part, Recall, Standing, Watch, Write};
+use crate::pg::relcache;
 use crate::pg::utility::Statement;
-use crate::pg::{relcache, utility};
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
 
+pub use adoption::check_adoptable;
 pub use synced::changed;
 
 /// Puts the guard into the hooks of this server. To be called once, while the library loads.
 pub fn install() {
     synced::install();
+    functions::install();
     hooks::install::<Guard>();
 }
 
@@ -41,29 +49,45 @@ pub fn is_synced_as(relation: Oid, id: i32) -> bool {
 
 thread_local! {
     /// The synced tables this process may write at the moment, one entry a [`Writing`].
-    static WRITING: RefCell<Vec<Oid>> = const { RefCell::new(Vec::new()) };
+    static WRITING: RefCell<Vec<Pass>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An open pass: a synced table, and how deep in functions the process was when it was opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Pass {
+    root: Oid,
+    depth: u32,
 }
 
 /// The applier's pass to one synced table and its partitions, in this process, until dropped.
 ///
-/// It opens no other table: a trigger that fires under it is refused elsewhere like anyone else.
+/// It is for the statements that its holder runs, and for what the foreign keys of the table do in
+/// answer. It opens no other table, and it is closed inside of a person's functions: a trigger, or
+/// a function in a filter, is refused like anyone else.
 #[must_use = "the pass ends when it is dropped"]
 pub struct Writing {
-    relation: Oid,
+    pass: Pass,
+}
+
+/// Makes this process one that will write synced tables; to be called before it runs a person's SQL.
+pub fn become_writer() {
+    functions::watch();
 }
 
 impl Writing {
     /// Lets this process write the synced table `relation`. Passes nest.
     pub fn allow(relation: Oid) -> Self {
-        WRITING.with_borrow_mut(|writing| writing.push(relation));
-        Self { relation }
+        become_writer();
+        let pass = Pass { root: relation, depth: functions::depth() };
+        WRITING.with_borrow_mut(|writing| writing.push(pass));
+        Self { pass }
     }
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
         WRITING.with_borrow_mut(|writing| {
-            if let Some(at) = writing.iter().rposition(|relation| *relation == self.relation) {
+            if let Some(at) = writing.iter().rposition(|pass| *pass == self.pass) {
                 writing.swap_remove(at);
             }
         });
@@ -71,7 +95,13 @@ impl Drop for Writing {
 }
 
 fn is_writing(root: Oid) -> bool {
-    WRITING.with_borrow(|writing| writing.contains(&root))
+    let pass = Pass { root, depth: functions::depth() };
+    WRITING.with_borrow(|writing| writing.contains(&pass))
+}
+
+/// The synced table that `relation` is or belongs to, unless the applier is at work on it.
+fn guarded(relation: Oid) -> Option<Oid> {
+    synced::root_of(relation).filter(|root| !is_writing(*root))
 }
 
 /// What the hooks ask.
@@ -96,6 +126,22 @@ impl Watch for Guard {
             return Ok(());
         }
         Err(refusal(relation, root))
+    }
+
+    fn dropping(relation: Oid, part: Part, recall: Recall) -> Result<()> {
+        drops::note(relation, part, recall)
+    }
+
+    fn awaits_dropped() -> bool {
+        drops::any()
+    }
+
+    fn dropped() -> Result<()> {
+        drops::settle()
+    }
+
+    fn forget_dropped() {
+        drops::forget();
     }
 
     fn before(statement: Statement, standing: Standing) -> Result<Option<Self::Pending>> {
@@ -141,62 +187,12 @@ fn release(root: Oid) -> String {
     format!("SELECT ods.drop_synced_table('{name}', keep_data => true)")
 }
 
-/// Refuses a table that can't become a synced table because rows would reach it past the guard,
-/// or because its rows don't survive a crash that the stream's position survives.
-///
-/// To be asked under a lock that keeps writers and `ALTER TABLE` out, of the table and, where it is
-/// partitioned, of each leaf.
-pub fn check_adoptable(relation: Oid) -> Result<()> {
-    let name = relcache::qualified_name(relation);
-    let refuse = |why: String, hint: String| {
-        let message =
-            format!("table \"{}\" cannot become a synced table", relcache::name(relation));
-        Err(OdsError::new(ErrorKind::WrongState, message).detail(why).hint(hint))
-    };
-    let relatives = relcache::relatives(relation);
-    if let Some(parent) = relatives.parents.first() {
-        let parent = relcache::qualified_name(*parent);
-        return refuse(
-            format!("It is a child of \"{parent}\", and writes to that table would reach it."),
-            format!(
-                "ALTER TABLE {name} NO INHERIT {parent}; or ALTER TABLE {parent} DETACH PARTITION {name};"
-            ),
-        );
-    }
-    if relcache::kind(relation) != Some('p')
-        && let Some(child) = relatives.children.first()
-    {
-        let child = relcache::qualified_name(*child);
-        return refuse(
-            format!("Rows of \"{child}\" show in it by inheritance."),
-            format!("ALTER TABLE {child} NO INHERIT {name};"),
-        );
-    }
-    if !relcache::is_permanent(relation) {
-        return refuse(
-            "It is unlogged or temporary: a crash would empty it behind the stream's back."
-                .to_owned(),
-            format!("ALTER TABLE {name} SET LOGGED;"),
-        );
-    }
-    let subscribed = utility::subscribed(None);
-    if std::iter::once(relation)
-        .chain(relatives.children)
-        .any(|member| subscribed.contains(&member))
-    {
-        return refuse(
-            "A native subscription writes it.".to_owned(),
-            "Drop the subscription, or take the table out of its publication and run ALTER SUBSCRIPTION … REFRESH PUBLICATION;".to_owned(),
-        );
-    }
-    Ok(())
-}
-
 #[cfg(any(test, feature = "pg_test"))]
 #[pgrx::pg_schema]
 mod tests {
     use super::*;
     use crate::fence::Fence;
+    use crate::pg::subxact;
     use pgrx::{PgTryBuilder, Spi, pg_test};
     use std::panic::AssertUnwindSafe;
 
@@ -277,6 +273,65 @@ mod tests {
         run("INSERT INTO a VALUES (1)");
     }
 
+    #[pg_test(error = "cannot write to synced table \"a\"")]
+    fn a_trigger_does_not_write_its_own_table() {
+        run("CREATE TABLE a (id int PRIMARY KEY); \
+             CREATE FUNCTION another() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN INSERT INTO a VALUES (NEW.id + 1); RETURN NEW; END'; \
+             CREATE TRIGGER another AFTER INSERT ON a FOR EACH ROW WHEN (NEW.id < 9) EXECUTE FUNCTION another()");
+        make_synced(&["a"]);
+        let _writing = Writing::allow(oid("a"));
+        run("INSERT INTO a VALUES (1)");
+    }
+
+    /// However the statement reaches a function: in any language, while it is planned, or unseen
+    /// behind one that promises not to write.
+    #[pg_test]
+    fn a_function_does_not_write_the_table_of_its_statement() {
+        run("CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1), (2); \
+             CREATE FUNCTION by_plpgsql() RETURNS boolean LANGUAGE plpgsql AS \
+             'BEGIN DELETE FROM a; RETURN true; END'; \
+             CREATE FUNCTION by_sql() RETURNS boolean LANGUAGE sql AS \
+             'DELETE FROM a; SELECT true'; \
+             CREATE FUNCTION covered() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \
+             'BEGIN RETURN by_plpgsql(); END'; \
+             CREATE FUNCTION truncating() RETURNS boolean LANGUAGE plpgsql AS \
+             'BEGIN TRUNCATE a; RETURN true; END'");
+        make_synced(&["a"]);
+        let relation = oid("a");
+        for function in ["by_plpgsql", "by_sql", "covered", "truncating"] {
+            let error = PgTryBuilder::new(AssertUnwindSafe(|| {
+                subxact::run(|| {
+                    let _writing = Writing::allow(relation);
+                    run(&format!("UPDATE a SET id = id + 10 WHERE {function}()"));
+                    Ok(())
+                })
+                .err()
+            }))
+            .execute()
+            .unwrap_or_else(|| panic!("{function} was let through"));
+            assert_eq!(error.message, "cannot write to synced table \"a\"", "{function}");
+        }
+        let _writing = Writing::allow(relation);
+        run("UPDATE a SET id = id + 10 WHERE pg_catalog.random() >= 0");
+        assert_eq!(Spi::get_one::<i64>("SELECT sum(id) FROM a"), Ok(Some(23)));
+    }
+
+    #[pg_test]
+    fn foreign_keys_of_the_table_to_itself_act() {
+        run("CREATE TABLE a (id int PRIMARY KEY, up int REFERENCES a ON DELETE CASCADE, \
+             side int REFERENCES a ON UPDATE CASCADE ON DELETE SET NULL); \
+             INSERT INTO a VALUES (1, NULL, NULL), (2, 1, NULL), (3, 2, NULL), (4, NULL, 3)");
+        make_synced(&["a"]);
+        let writing = Writing::allow(oid("a"));
+        run("UPDATE a SET id = 5 WHERE id = 4; DELETE FROM a WHERE id = 1");
+        drop(writing);
+        assert_eq!(
+            Spi::get_one::<String>("SELECT string_agg(a::text, ' ') FROM a"),
+            Ok(Some("(5,,)".to_owned()))
+        );
+    }
+
     #[pg_test]
     fn passes_nest() {
         run("CREATE TABLE a (id int PRIMARY KEY)");
@@ -310,8 +365,29 @@ mod tests {
              CREATE TABLE root (id int PRIMARY KEY) PARTITION BY RANGE (id); \
              CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (9); \
              CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY); \
+             CREATE TABLE ruled (id int PRIMARY KEY); \
+             CREATE RULE nothing AS ON DELETE TO ruled DO INSTEAD NOTHING; \
+             ALTER TABLE ruled DISABLE RULE nothing; \
+             CREATE TYPE kind AS (id int); CREATE TABLE typed OF kind; \
              CREATE TABLE good (id int PRIMARY KEY)");
-        for refused in ["plain", "child", "leaf", "unlogged"] {
+        for (table, leaf) in [
+            ("of_unlogged", "CREATE UNLOGGED TABLE deep PARTITION OF deep_above FOR VALUES IN (1)"),
+            (
+                "of_foreign",
+                "CREATE SERVER far FOREIGN DATA WRAPPER ods_postgres; \
+              CREATE FOREIGN TABLE far PARTITION OF far_above FOR VALUES IN (1) SERVER far",
+            ),
+        ] {
+            let above = if table == "of_foreign" { "far_above" } else { "deep_above" };
+            run(&format!(
+                "CREATE TABLE {table} (id int) PARTITION BY RANGE (id); \
+                 CREATE TABLE {above} PARTITION OF {table} FOR VALUES FROM (0) TO (9) PARTITION BY LIST (id); {leaf}"
+            ));
+            let error = check_adoptable(oid(table)).expect_err(table);
+            assert!(error.detail.is_some_and(|detail| detail.starts_with("Of its partition ")));
+        }
+        assert!(check_adoptable(oid("ruled")).is_err());
+        for refused in ["plain", "child", "leaf", "unlogged", "typed"] {
             let error = check_adoptable(oid(refused)).expect_err(refused);
             assert!(error.hint.is_some_and(|hint| hint.starts_with("ALTER TABLE ")), "{refused}");
         }

@@ -22,6 +22,28 @@ ALTER INDEX customer_pkey RENAME TO pk;
 ALTER TABLE customer REPLICA IDENTITY FULL;
 ALTER TABLE customer SET UNLOGGED;
 DROP INDEX adopted_key;
+DROP INDEX CONCURRENTLY adopted_key;
+CREATE TYPE customer_row AS (id int, name text, _ods_committed_at timestamptz, ours text);
+ALTER TABLE customer OF customer_row;
+
+-- Columns and keys do not go by a cascade either.
+CREATE TYPE status AS ENUM ('open', 'closed');
+CREATE DOMAIN short AS text;
+CREATE TABLE typed (id short PRIMARY KEY, status status, at timestamp, size int, share real, note text, ours status);
+CALL pg_temp.make_synced('typed');
+DROP TYPE status CASCADE;
+DROP DOMAIN short CASCADE;
+DELETE FROM ods.synced_column WHERE target_name = 'status';
+DROP TYPE status CASCADE;
+
+-- A cast does not write other values than the source's text reads as.
+ALTER TABLE typed ALTER COLUMN at TYPE timestamptz;
+ALTER TABLE typed ALTER COLUMN share TYPE double precision;
+ALTER TABLE typed ALTER COLUMN size TYPE bigint, ALTER COLUMN note TYPE varchar(50);
+ALTER TABLE typed ALTER COLUMN note TYPE varchar(100), ALTER COLUMN note SET NOT NULL;
+ALTER TABLE typed ALTER COLUMN note TYPE char(3);
+ALTER TABLE typed ADD COLUMN free timestamp;
+ALTER TABLE typed ALTER COLUMN free TYPE timestamptz;
 
 -- What is not the stream's may change.
 ALTER TABLE customer ALTER COLUMN name TYPE varchar(100);

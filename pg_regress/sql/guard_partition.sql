@@ -32,7 +32,34 @@ ALTER TABLE customer ATTACH PARTITION full_table FOR VALUES FROM (30) TO (40);
 ALTER TABLE low ATTACH PARTITION full_table FOR VALUES IN (2);
 ALTER TABLE customer DETACH PARTITION high;
 ALTER TABLE customer DETACH PARTITION high CONCURRENTLY;
+ALTER TABLE customer DETACH PARTITION high FINALIZE;
 DROP TABLE high;
+
+-- Nor by a cascade, or with their owner.
+CREATE SCHEMA guard_archive;
+ALTER TABLE high SET SCHEMA guard_archive;
+DROP SCHEMA guard_archive CASCADE;
+ALTER TABLE guard_archive.high SET SCHEMA guard_partition;
+CREATE ROLE guard_archivist;
+ALTER TABLE low_one OWNER TO guard_archivist;
+DROP OWNED BY guard_archivist CASCADE;
+DO $$ BEGIN DROP TABLE high; EXCEPTION WHEN read_only_sql_transaction THEN RAISE NOTICE 'refused'; END $$;
+BEGIN;
+SAVEPOINT before;
+DROP TABLE high;
+ROLLBACK TO before;
+COMMIT;
+REASSIGN OWNED BY guard_archivist TO CURRENT_USER;
+DROP ROLE guard_archivist;
+
+-- What is not safe from a crash, or not here, is no partition.
+CREATE UNLOGGED TABLE unlogged PARTITION OF customer FOR VALUES FROM (40) TO (50);
+CREATE UNLOGGED TABLE unlogged PARTITION OF low FOR VALUES IN (3);
+CREATE TABLE unlogged PARTITION OF low FOR VALUES IN (3);
+ALTER TABLE unlogged SET UNLOGGED;
+CREATE SERVER guard_far FOREIGN DATA WRAPPER ods_postgres;
+CREATE FOREIGN TABLE far PARTITION OF customer FOR VALUES FROM (40) TO (50) SERVER guard_far;
+DROP SERVER guard_far;
 
 -- Partitions of others are theirs.
 INSERT INTO divided VALUES (1);

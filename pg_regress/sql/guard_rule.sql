@@ -17,5 +17,11 @@ UPDATE inbox SET name = 'changed';
 DELETE FROM inbox;
 TABLE customer;
 
+-- A rule would swallow what the stream writes.
+CREATE RULE nothing AS ON DELETE TO customer DO INSTEAD NOTHING;
+CREATE RULE more AS ON UPDATE TO customer DO ALSO INSERT INTO inbox VALUES (NEW.id, 'changed');
+CREATE RULE other AS ON INSERT TO inbox DO ALSO NOTHING;
+SELECT rulename FROM pg_rules WHERE tablename = 'customer';
+
 DROP SCHEMA guard_rule CASCADE;
 CALL pg_temp.forget_all();

@@ -340,6 +340,8 @@ fn adopt(
     for (name, kind) in stamps(on_delete) {
         execute(&format!("ALTER TABLE {qualified} ADD COLUMN IF NOT EXISTS {name} {kind}"), &[])?;
     }
+    // As the worker will see them: row security may hide them from the caller.
+    let _acting = ActingAs::owner_of(relation)?;
     let has_rows = Spi::get_one::<bool>(&format!("SELECT EXISTS (SELECT FROM {qualified})"))
         .map_err(spi_error)?
         .unwrap_or(true);

@@ -12,6 +12,7 @@ use crate::catalog::{incident, stream};
 use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
+use crate::guard::{self, Writing};
 use crate::load::memory::{Ledger, Memory};
 use crate::pg::{subxact, xact};
 use crate::settings;
@@ -77,6 +78,7 @@ pub struct Committed {
 impl Applier {
     /// An applier without tables; text will come in `encoding`.
     pub fn new(stream_id: i32, encoding: i32, care: Care) -> Self {
+        guard::become_writer();
         Self {
             stream_id,
             encoding,
@@ -279,6 +281,7 @@ impl Applier {
             let target = &table.target;
             let empty = || {
                 let Some(_pass) = Pass::take(target)? else { return Ok(()) };
+                let _writing = Writing::allow(target.relation);
                 Spi::run(&sql).map_err(table::spi_error)
             };
             let emptied = match self.care {

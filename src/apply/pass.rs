@@ -2,7 +2,7 @@
 
 use crate::apply::target::Target;
 use crate::error::{ErrorKind, OdsError, Result};
-use crate::guard::{self, Writing};
+use crate::guard;
 use crate::pg::owner::ActingAs;
 use crate::pg::relcache;
 use std::ffi::CStr;
@@ -19,16 +19,13 @@ const FREE_TO_JOIN: [&CStr; 5] = [
 
 /// The right to write a table, as its owner and under the lock that writing takes.
 pub struct Pass {
-    // Dropped in this order: the identity is put back before the guard closes.
     _acting: ActingAs,
-    _writing: Writing,
 }
 
 impl Pass {
     /// Takes the lock, and the pass if the table is still this synced table: somebody may have
     /// ended its synchronisation while changes waited, and its rows are theirs then.
     pub fn take(target: &Target) -> Result<Option<Self>> {
-        let writing = Writing::allow(target.relation);
         let acting = ActingAs::owner_of(target.relation)?;
         if target.shape.has_user_sql() {
             FREE_TO_JOIN.iter().for_each(|setting| acting.set(setting, c"on"));
@@ -45,7 +42,7 @@ impl Pass {
             )));
         }
         Ok(guard::is_synced_as(target.relation, target.table_id)
-            .then_some(Self { _acting: acting, _writing: writing }))
+            .then_some(Self { _acting: acting }))
     }
 }
 

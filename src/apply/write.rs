@@ -10,8 +10,10 @@ use crate::apply::target::{Kind, Target};
 use crate::batch::cells::{Cells, Value};
 use crate::batch::{Image, NetRow, Origin, TableBatch};
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::guard::Writing;
 use crate::pg::row_store::RowStore;
-use crate::pg::spi::Connection;
+use crate::pg::spi::{Connection, Statement};
+use pgrx::pg_sys;
 use std::collections::HashMap;
 use std::ffi::CString;
 
@@ -171,7 +173,19 @@ fn complete<'b>(
     Ok(())
 }
 
+/// Runs a statement that writes `table`, under a pass for it alone.
+fn run_writing(
+    spi: &Connection,
+    table: pg_sys::Oid,
+    statement: &Statement,
+    rows: &RowStore<'_>,
+) -> Result<u64> {
+    let _writing = Writing::allow(table);
+    statement.run(spi, rows)
+}
+
 fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> {
+    let table = target.relation;
     let marks = target.shape.on_delete != OnDelete::Delete;
     let gone = work.deletes.iter().copied();
     let moved = work.moved_away.iter().filter(|_| marks).map(|key| (*key, None));
@@ -185,7 +199,7 @@ fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> 
             store.set_timestamp(width, *committed_at);
             store.put();
         }
-        statement.run(spi, &store)?;
+        run_writing(spi, table, statement, &store)?;
     }
     if !marks
         && !work.moved_away.is_empty()
@@ -196,7 +210,7 @@ fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> 
             put_cells(&mut store, *key);
             store.put();
         }
-        statement.run(spi, &store)?;
+        run_writing(spi, table, statement, &store)?;
     }
     Ok(())
 }
@@ -248,6 +262,7 @@ fn update_present(
     present: &[bool],
     rows: &[NetRow<'_>],
 ) -> Result<Vec<Vec<String>>> {
+    let table = target.relation;
     let kind = Kind::UpdatePresent(present.to_vec());
     let Some((statement, row_type)) = target.statement(spi, &kind)? else { return Ok(Vec::new()) };
     let updated = {
@@ -259,7 +274,7 @@ fn update_present(
                 store.put();
             }
         }
-        statement.run(spi, &store)?
+        run_writing(spi, table, statement, &store)?
     };
     if updated >= rows.len() as u64 {
         return Ok(Vec::new());
@@ -304,6 +319,7 @@ fn run(
     kind: &Kind,
     rows: &[(Whole<'_>, Option<i64>)],
 ) -> Result<u64> {
+    let table = target.relation;
     let Some((statement, row_type)) = target.statement(spi, kind)? else { return Ok(0) };
     let mut store = row_type.store();
     for (row, committed_at) in rows {
@@ -319,7 +335,7 @@ fn run(
         store.set_timestamp(width, *committed_at);
         store.put();
     }
-    statement.run(spi, &store)
+    run_writing(spi, table, statement, &store)
 }
 
 /// Sets the leading columns of a row from cells; how many they are.

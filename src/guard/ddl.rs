@@ -3,49 +3,41 @@
 //! A table in a fenced database may be rebuilt by a restore: only what would leave a lasting way
 //! around the guard is refused there.
 
+use super::adoption;
+use super::conversion::Converted;
 use super::synced::{self, Columns};
-use super::{is_writing, release};
+use super::{guarded, release};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
-use crate::pg::relcache;
-use crate::pg::utility::{self, Slot, Statement, TableChange};
+use crate::pg::utility::{self, Conversion, Slot, Statement, TableChange};
+use crate::pg::{extension, relcache};
 use pgrx::pg_sys::Oid;
 
 type Pending = Box<dyn FnOnce() -> Result<()>>;
 
 /// Refuses what can be judged from the statement, and returns what is to be judged after it ran.
+///
+/// Of an `ALTER TABLE`, the table is locked already. Every other statement is judged again when it
+/// holds its locks: its table may have become a synced one while it waited.
 pub(super) fn before(statement: Statement) -> Result<Option<Pending>> {
-    if !synced::any() {
-        return Ok(None);
-    }
     match statement {
-        Statement::AlterTable { table, changes } => {
-            check_changes(table, &changes)?;
-            // Asked again under the locks of the statement: a table that became synced since the
-            // names were looked up must not stay somebody's child.
-            let relating = |change: &TableChange| {
-                matches!(change, TableChange::Inherit(_) | TableChange::AttachPartition(_))
-            };
-            Ok(changes
-                .iter()
-                .any(relating)
-                .then(|| -> Pending { Box::new(move || check_changes(table, &changes)) }))
+        Statement::AlterTable { table, changes } => alter_table(table, changes),
+        Statement::CreateChild { parents } => twice(move || check_parents(&parents)),
+        // Whether the new partition will do is known once it is there.
+        Statement::CreatePartition { parents } => {
+            Ok(Some(Box::new(move || parents.iter().try_for_each(|parent| check_family(*parent)))))
         }
-        Statement::CreateChild { parents } => {
-            check_parents(&parents)?;
-            Ok(Some(Box::new(move || check_parents(&parents))))
-        }
+        Statement::CreateRule { table } => twice(move || check_rule(table)),
         Statement::RenameColumn { table, column } => {
-            check_column(table, &column, "rename").map(|()| None)
+            twice(move || check_column(table, &column, "rename"))
         }
         Statement::RenameConstraint { table, constraint } => {
-            check_key_constraint(table, &constraint, "rename").map(|()| None)
+            match relcache::constraint_index(table, &constraint) {
+                Some(index) => twice(move || check_key_index(index, "rename")),
+                None => Ok(None),
+            }
         }
-        Statement::RenameIndex { index } => check_key_index(index, "rename").map(|()| None),
-        Statement::DropTables { tables } => check_partitions(&tables).map(|()| None),
-        Statement::DropIndexes { indexes } => {
-            indexes.into_iter().try_for_each(|index| check_key_index(index, "drop")).map(|()| None)
-        }
+        Statement::RenameIndex { index } => twice(move || check_key_index(index, "rename")),
         Statement::Subscribe { subscription, slot } => {
             Ok(Some(Box::new(move || check_subscription(&subscription, slot))))
         }
@@ -57,12 +49,35 @@ pub(super) fn before(statement: Statement) -> Result<Option<Pending>> {
     }
 }
 
-/// The synced table that `relation` is or belongs to, unless the applier is at work on it.
-fn guarded(relation: Oid) -> Option<Oid> {
-    synced::root_of(relation).filter(|root| !is_writing(*root))
+fn twice(check: impl Fn() -> Result<()> + 'static) -> Result<Option<Pending>> {
+    check()?;
+    Ok(Some(Box::new(check)))
 }
 
-fn refuse(root: Oid, what: impl std::fmt::Display, why: &str) -> OdsError {
+/// The lock on `table` keeps what is judged here as it is, but for other tables that are named: a
+/// parent, or a partition to be.
+fn alter_table(table: Oid, changes: Vec<TableChange>) -> Result<Option<Pending>> {
+    check_changes(table, &changes)?;
+    let converted = Converted::before(table, &changes);
+    let relates = changes
+        .iter()
+        .any(|change| matches!(change, TableChange::Inherit(_) | TableChange::AttachPartition(_)));
+    if converted.is_none() && !relates {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(move || {
+        if let Some(converted) = converted {
+            converted.check()?;
+        }
+        if relates {
+            check_changes(table, &changes)?;
+            check_family(table)?;
+        }
+        Ok(())
+    })))
+}
+
+pub(super) fn refuse(root: Oid, what: impl std::fmt::Display, why: &str) -> OdsError {
     let message = format!("cannot {what}");
     OdsError::new(ErrorKind::ReadOnly, message).detail(why).hint(format!(
         "To make \"{}\" an ordinary table that keeps its rows first: {};",
@@ -106,6 +121,14 @@ fn check_change(table: Oid, change: &TableChange) -> Result<()> {
                 _ => Ok(()),
             }
         }
+        TableChange::OfType => match guarded(table) {
+            Some(root) => Err(refuse(
+                root,
+                format_args!("bind synced table \"{name}\" to a type"),
+                "Its columns would change with those of the type.",
+            )),
+            None => Ok(()),
+        },
         _ if fence::lets_rows_in() => Ok(()),
         TableChange::DetachPartition => match guarded(table) {
             Some(root) => Err(refuse(
@@ -115,8 +138,8 @@ fn check_change(table: Oid, change: &TableChange) -> Result<()> {
             )),
             None => Ok(()),
         },
-        TableChange::DropColumn(column) => check_column(table, column, "drop"),
-        TableChange::ConvertColumn(column) => match guarded(table) {
+        TableChange::ConvertColumn(_, Conversion::Cast) => Ok(()),
+        TableChange::ConvertColumn(column, Conversion::Using) => match guarded(table) {
             Some(root) => Err(refuse(
                 root,
                 format_args!("convert column \"{column}\" of synced table \"{name}\" with USING"),
@@ -124,7 +147,6 @@ fn check_change(table: Oid, change: &TableChange) -> Result<()> {
             )),
             None => Ok(()),
         },
-        TableChange::DropConstraint(constraint) => check_key_constraint(table, constraint, "drop"),
         TableChange::ReplicaIdentity => match guarded(table) {
             Some(root) => Err(refuse(
                 root,
@@ -155,14 +177,46 @@ fn check_parents(parents: &[Oid]) -> Result<()> {
     }
 }
 
-fn check_column(table: Oid, column: &str, verb: &str) -> Result<()> {
-    let Some(root) = guarded(table).filter(|_| !fence::lets_rows_in()) else { return Ok(()) };
-    let ours = column.starts_with("_ods_")
+/// Refuses what has got into the synced table that `relation` is or belongs to, if it must not.
+fn check_family(relation: Oid) -> Result<()> {
+    let Some(root) = guarded(relation) else { return Ok(()) };
+    match adoption::flaw_in(&relcache::family(root)) {
+        Some((member, flaw)) if member != root => Err(refuse(
+            root,
+            format_args!(
+                "make \"{}\" a partition of synced table \"{}\"",
+                relcache::name(member),
+                relcache::name(root)
+            ),
+            flaw.why(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_rule(table: Oid) -> Result<()> {
+    match guarded(table) {
+        Some(root) => Err(refuse(
+            root,
+            format_args!("create a rule on synced table \"{}\"", relcache::name(table)),
+            "A rule could do something else than what the stream writes.",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether the stream of `root` writes its column of that name.
+pub(super) fn is_streamed(root: Oid, column: &str) -> bool {
+    column.starts_with("_ods_")
         || match synced::columns(root) {
             Columns::Named(columns) => columns.iter().any(|known| known == column),
             Columns::Transformed => true,
-        };
-    if !ours {
+        }
+}
+
+pub(super) fn check_column(table: Oid, column: &str, verb: &str) -> Result<()> {
+    let Some(root) = guarded(table).filter(|_| !fence::lets_rows_in()) else { return Ok(()) };
+    if !is_streamed(root, column) {
         return Ok(());
     }
     Err(refuse(
@@ -172,14 +226,7 @@ fn check_column(table: Oid, column: &str, verb: &str) -> Result<()> {
     ))
 }
 
-fn check_key_constraint(table: Oid, constraint: &str, verb: &str) -> Result<()> {
-    match relcache::constraint_index(table, constraint) {
-        Some(index) => check_key_index(index, verb),
-        None => Ok(()),
-    }
-}
-
-fn check_key_index(index: Oid, verb: &str) -> Result<()> {
+pub(super) fn check_key_index(index: Oid, verb: &str) -> Result<()> {
     let Some(table) = relcache::table_of_key_index(index) else { return Ok(()) };
     let Some(root) = guarded(table).filter(|_| !fence::lets_rows_in()) else { return Ok(()) };
     Err(refuse(
@@ -193,24 +240,13 @@ fn check_key_index(index: Oid, verb: &str) -> Result<()> {
     ))
 }
 
-/// Refuses to drop a partition whose synced table stays: its rows would be missing there.
-fn check_partitions(tables: &[Oid]) -> Result<()> {
-    for table in tables {
-        let Some(root) = guarded(*table).filter(|_| !fence::lets_rows_in()) else { continue };
-        if *table != root && !tables.contains(&root) {
-            return Err(refuse(
-                root,
-                format_args!("drop a partition of synced table \"{}\"", relcache::name(root)),
-                "The rows in it would be missing here.",
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// Refuses a subscription whose list of tables, just written, holds a synced one.
 fn check_subscription(subscription: &str, slot: Slot) -> Result<()> {
     let written = utility::subscribed(Some(subscription));
+    // Whoever is having one of them synced is waited for, and whoever comes later sees the list.
+    if extension::table(c"synced_table").is_some() {
+        written.iter().for_each(|relation| relcache::lock_as_writer(*relation));
+    }
     let Some((relation, root)) =
         written.into_iter().find_map(|relation| Some((relation, guarded(relation)?)))
     else {

@@ -67,12 +67,6 @@ pub(super) fn id_of(relation: Oid) -> Option<i32> {
     RELATIONS.with_borrow(|relations| relations.synced.get(&relation).copied())
 }
 
-/// Whether this database has any synced table.
-pub(super) fn any() -> bool {
-    read_if_old();
-    RELATIONS.with_borrow(|relations| !relations.synced.is_empty())
-}
-
 /// How often a reading that an invalidation interrupted begins again, before its result is used
 /// for once: a server that discards its caches all the time, to test itself, must not hang here.
 const READINGS: usize = 3;

@@ -37,7 +37,8 @@ unsafe extern "C-unwind" fn next_bytes(
 /// Copies text rows into `columns` of `relation`; the number of rows.
 ///
 /// Triggers, constraints and generated columns work as in any COPY; privileges and row security
-/// are not looked at, so the caller must act as the table's owner.
+/// are not looked at, nor is anybody asked whether the table may be written, so the caller must act as
+/// the table's owner and be its writer.
 pub fn copy_from(
     relation: pg_sys::Oid,
     columns: &[String],

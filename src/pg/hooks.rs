@@ -31,6 +31,24 @@ pub enum Write {
     Change,
 }
 
+/// What is dropped of a relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The relation itself.
+    Whole,
+    /// The column of that number.
+    Column(i16),
+}
+
+/// Whether an error at the end of the statement still takes a drop back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recall {
+    /// It does.
+    Possible,
+    /// The statement commits on its way.
+    TooLate,
+}
+
 /// Who is asked before Postgres acts, and told after it did.
 pub trait Watch: 'static {
     /// What [`Watch::before`] wants [`Watch::after`] to know.
@@ -42,7 +60,21 @@ pub trait Watch: 'static {
     /// Called before `relation` is truncated; an error stops it.
     fn truncate(relation: Oid) -> Result<()>;
 
-    /// Called before a utility statement that may concern us; an error stops it.
+    /// Called before `part` of `relation` is dropped, by whatever statement and cascade, under the
+    /// locks of the drop; an error stops it.
+    fn dropping(relation: Oid, part: Part, recall: Recall) -> Result<()>;
+
+    /// Whether [`Watch::dropped`] is to be called.
+    fn awaits_dropped() -> bool;
+
+    /// Called after a utility statement that has dropped things; an error undoes it.
+    fn dropped() -> Result<()>;
+
+    /// Called before a utility statement of a client: what was dropped before is past.
+    fn forget_dropped();
+
+    /// Called before a utility statement that may concern us; an error stops it. The table of an
+    /// `ALTER TABLE` is locked as the statement needs it.
     fn before(statement: Statement, standing: Standing) -> Result<Option<Self::Pending>>;
 
     /// Called after such a statement succeeded, in its transaction; an error undoes it.
@@ -199,14 +231,55 @@ unsafe extern "C-unwind" fn object_access<W: Watch>(
                 raise(W::truncate(object));
             });
         }
+        if access == pg_sys::ObjectAccessType::OAT_DROP && class == pg_sys::RelationRelationId {
+            dropping::<W>(object, part, argument.cast());
+        }
         if let Some(previous) = PREVIOUS.get().and_then(|previous| previous.object_access) {
             previous(access, class, object, part, argument);
         }
     }
 }
 
-// Declared here because the one in pgrx's bindings is wrapped in the guard.
+/// Asks the watch about a drop, unless it is a step of Postgres's own in rebuilding something.
+///
+/// # Safety
+/// `argument` must be what Postgres passes to `object_access_hook` with `OAT_DROP`.
+unsafe fn dropping<W: Watch>(
+    relation: Oid,
+    column: c_int,
+    argument: *const pg_sys::ObjectAccessDrop,
+) {
+    // SAFETY: the caller vouches for the argument.
+    let flags = unsafe { argument.as_ref() }.map_or(0, |argument| argument.dropflags as u32);
+    if flags & pg_sys::PERFORM_DELETION_INTERNAL != 0 {
+        return;
+    }
+    let recall = if flags & pg_sys::PERFORM_DELETION_CONCURRENTLY == 0 {
+        Recall::Possible
+    } else {
+        Recall::TooLate
+    };
+    let part = match i16::try_from(column) {
+        Ok(0) | Err(_) => Part::Whole,
+        Ok(column) => Part::Column(column),
+    };
+    // SAFETY: called from a hook, with no frame of ours between that holds anything.
+    unsafe {
+        pgrx_extern_c_guard(|| {
+            raise(W::dropping(relation, part, recall));
+        });
+    }
+}
+
+// Declared here because those in pgrx's bindings are wrapped in the guard.
 unsafe extern "C-unwind" {
+    fn AlterTableLookupRelation(
+        statement: *mut pg_sys::AlterTableStmt,
+        lock: pg_sys::LOCKMODE,
+    ) -> Oid;
+
+    fn AlterTableGetLockLevel(commands: *mut pg_sys::List) -> pg_sys::LOCKMODE;
+
     fn standard_ProcessUtility(
         statement: *mut pg_sys::PlannedStmt,
         query: *const c_char,
@@ -234,15 +307,25 @@ unsafe extern "C-unwind" fn process_utility<W: Watch>(
     // belongs to the transaction's memory, which drops it when the statement fails.
     unsafe {
         let mut pending: *mut Option<W::Pending> = std::ptr::null_mut();
-        if utility::concerns((*statement).utilityStmt) {
+        let is_top = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
+        if is_top {
+            W::forget_dropped();
+        }
+        let node = (*statement).utilityStmt;
+        if utility::concerns(node) {
+            // What Postgres is about to do itself, a moment earlier: what is judged must not
+            // change between the judgement and the lock.
+            if pgrx_extern_c_guard(|| utility::judged_under_lock(node)) {
+                let alter = node.cast::<pg_sys::AlterTableStmt>();
+                AlterTableLookupRelation(alter, AlterTableGetLockLevel((*alter).cmds));
+            }
             pending = pgrx_extern_c_guard(|| {
-                let is_top = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
                 let standing = if pg_sys::IsInTransactionBlock(is_top) {
                     Standing::InTransaction
                 } else {
                     Standing::Alone
                 };
-                let wanted = utility::read((*statement).utilityStmt)
+                let wanted = utility::read(node)
                     .and_then(|statement| raise(W::before(statement, standing)).flatten());
                 match wanted {
                     Some(wanted) => PgMemoryContexts::TopTransactionContext
@@ -265,6 +348,12 @@ unsafe extern "C-unwind" fn process_utility<W: Watch>(
             destination,
             completion,
         );
+        // First, because what is pending may reach out of the transaction: to a slot at its source.
+        if W::awaits_dropped() {
+            pgrx_extern_c_guard(|| {
+                raise(W::dropped());
+            });
+        }
         if !pending.is_null() {
             pgrx_extern_c_guard(|| {
                 if let Some(pending) = (*pending).take() {

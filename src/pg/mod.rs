@@ -10,6 +10,7 @@ pub mod encoding;
 pub mod exit;
 pub mod extension;
 pub mod foreign;
+pub mod functions;
 pub mod guc;
 pub mod hooks;
 pub mod identity;

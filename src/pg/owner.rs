@@ -30,7 +30,9 @@ impl ActingAs {
             pg_sys::relation_close(opened, pg_sys::NoLock as _);
             owner
         };
-        Ok(Self::switch(owner, pg_sys::SECURITY_RESTRICTED_OPERATION as i32))
+        // Row security that is forced upon owners would hide rows from whom they must be known to.
+        let restriction = pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_NOFORCE_RLS;
+        Ok(Self::switch(owner, restriction as i32))
     }
 
     /// Switches to `user` for statements of our own, which must not pick up objects of whoever

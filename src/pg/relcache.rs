@@ -11,6 +11,13 @@ use std::sync::OnceLock;
 unsafe extern "C-unwind" {
     /// `catalog/partition.h`, the same on 15 to 18.
     fn get_partition_ancestors(relid: Oid) -> *mut pg_sys::List;
+
+    /// `catalog/pg_inherits.h`, the same on 15 to 18.
+    fn find_all_inheritors(
+        parent: Oid,
+        lock: pg_sys::LOCKMODE,
+        parents: *mut *mut pg_sys::List,
+    ) -> *mut pg_sys::List;
 }
 
 static LISTENER: OnceLock<fn(Oid)> = OnceLock::new();
@@ -47,9 +54,99 @@ pub fn kind(relation: Oid) -> Option<char> {
 }
 
 /// Whether rows of `relation` survive a crash, that is, whether it is neither unlogged nor temporary.
+/// A partitioned table has no rows of its own that could be unlogged.
 pub fn is_permanent(relation: Oid) -> bool {
     // SAFETY: a syscache look-up; the caller holds a lock on the relation or has just seen it.
-    unsafe { pg_sys::get_rel_persistence(relation) as u8 == pg_sys::RELPERSISTENCE_PERMANENT }
+    match unsafe { pg_sys::get_rel_persistence(relation) } as u8 {
+        pg_sys::RELPERSISTENCE_PERMANENT => true,
+        pg_sys::RELPERSISTENCE_UNLOGGED => kind(relation) == Some('p'),
+        _ => false,
+    }
+}
+
+/// `relation` and everything below it in inheritance or partitioning.
+pub fn family(relation: Oid) -> Vec<Oid> {
+    // SAFETY: look-ups in pg_inherits, without a lock and without asking for numbers of parents.
+    unsafe {
+        let found = pg_guard_ffi_boundary(|| {
+            find_all_inheritors(relation, pg_sys::NoLock as _, std::ptr::null_mut())
+        });
+        PgList::<Oid>::from_pg(found).iter_oid().collect()
+    }
+}
+
+/// Whether `relation` has rules, enabled or not.
+pub fn has_rules(relation: Oid) -> bool {
+    // SAFETY: the relation is open, under a lock that is kept to the end of the transaction, while
+    // its relcache entry is read.
+    unsafe {
+        let opened = pg_sys::try_relation_open(relation, pg_sys::AccessShareLock as _);
+        if opened.is_null() {
+            return false;
+        }
+        let rules = (*opened).rd_rules;
+        let has_rules = !rules.is_null() && (*rules).numLocks > 0;
+        pg_sys::relation_close(opened, pg_sys::NoLock as _);
+        has_rules
+    }
+}
+
+/// What `read` makes of the row of `relation` in pg_class, if there is one.
+fn class_row<T>(relation: Oid, read: impl FnOnce(&pg_sys::FormData_pg_class) -> T) -> Option<T> {
+    // SAFETY: a syscache look-up; the tuple is released after it is read.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as _,
+            pg_sys::Datum::from(relation),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let value = read(&*pg_sys::GETSTRUCT(tuple).cast());
+        pg_sys::ReleaseSysCache(tuple);
+        Some(value)
+    }
+}
+
+/// The number of the file that holds the rows of `relation`; another one once they are rewritten.
+pub fn storage(relation: Oid) -> Option<Oid> {
+    class_row(relation, |class| class.relfilenode)
+}
+
+/// Whether `relation` takes its columns from a composite type.
+pub fn is_typed(relation: Oid) -> bool {
+    class_row(relation, |class| class.reloftype).is_some_and(|kind| kind != Oid::INVALID)
+}
+
+/// Locks `relation` as writing it does, to the end of the transaction, and learns what was
+/// committed meanwhile.
+pub fn lock_as_writer(relation: Oid) {
+    // SAFETY: a lock on a number; nothing has to exist under it.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as _) };
+}
+
+/// The name of column `number` of `relation`, if there is such a column.
+pub fn column_name(relation: Oid, number: i16) -> Option<String> {
+    column_type(relation, number)?;
+    // SAFETY: a syscache look-up that answers null for a missing column.
+    let name = unsafe { pg_sys::get_attname(relation, number, true) };
+    // SAFETY: a palloc'd string, where it isn't null.
+    (!name.is_null()).then(|| unsafe { string(name) })
+}
+
+/// The type of column `number` of `relation`, if there is such a column and it is not dropped.
+pub fn column_type(relation: Oid, number: i16) -> Option<Oid> {
+    // SAFETY: a syscache look-up that answers 0 for a missing or dropped column.
+    let kind = unsafe { pg_sys::get_atttype(relation, number) };
+    (kind != Oid::INVALID).then_some(kind)
+}
+
+/// The type of the column `name` of `relation`, if there is such a column.
+pub fn type_of_column(relation: Oid, name: &str) -> Option<Oid> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a syscache look-up that answers 0 for a missing column.
+    let number = unsafe { pg_sys::get_attnum(relation, name.as_ptr()) };
+    column_type(relation, number)
 }
 
 /// The partitioned tables above `relation`, the nearest first; empty if it is not a partition.
@@ -93,14 +190,17 @@ pub fn qualified_name(relation: Oid) -> String {
     }
 }
 
+/// The table that `index` belongs to.
+pub fn table_of_index(index: Oid) -> Option<Oid> {
+    // SAFETY: a syscache look-up with missing_ok.
+    let table = unsafe { pg_sys::IndexGetRelation(index, true) };
+    (table != Oid::INVALID).then_some(table)
+}
+
 /// Whether `index` tells the rows of its table apart for us: its primary key, or its replica
 /// identity. Answers with the table.
 pub fn table_of_key_index(index: Oid) -> Option<Oid> {
-    // SAFETY: a syscache look-up with missing_ok.
-    let table = unsafe { pg_sys::IndexGetRelation(index, true) };
-    if table == Oid::INVALID {
-        return None;
-    }
+    let table = table_of_index(index)?;
     // SAFETY: the relation is opened with a lock that is kept to the end of the transaction, so
     // its relcache entry stays while the two functions read it.
     unsafe {

@@ -22,18 +22,25 @@ pub enum TableChange {
     Inherit(Oid),
     /// `ATTACH PARTITION child`
     AttachPartition(Oid),
-    /// `DETACH PARTITION child`
+    /// `DETACH PARTITION child`, its end too
     DetachPartition,
-    /// `DROP COLUMN name`
-    DropColumn(String),
-    /// `ALTER COLUMN name TYPE … USING …`
-    ConvertColumn(String),
-    /// `DROP CONSTRAINT name`
-    DropConstraint(String),
+    /// `ALTER COLUMN name TYPE …`
+    ConvertColumn(String, Conversion),
+    /// `OF type`
+    OfType,
     /// `REPLICA IDENTITY …`
     ReplicaIdentity,
     /// `SET UNLOGGED`
     SetUnlogged,
+}
+
+/// What makes the new values of a column whose type changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conversion {
+    /// The cast between the two types.
+    Cast,
+    /// An expression after USING.
+    Using,
 }
 
 /// Whether a subscription that turns out to be refused leaves a replication slot at its publisher.
@@ -61,16 +68,16 @@ pub enum Statement {
     AlterTable { table: Oid, changes: Vec<TableChange> },
     /// `CREATE TABLE … INHERITS (parents)`, or a foreign table under `parents` in whatever way.
     CreateChild { parents: Vec<Oid> },
+    /// `CREATE TABLE … PARTITION OF parent`
+    CreatePartition { parents: Vec<Oid> },
+    /// `CREATE RULE … TO table`
+    CreateRule { table: Oid },
     /// `ALTER TABLE … RENAME COLUMN`
     RenameColumn { table: Oid, column: String },
     /// `ALTER TABLE … RENAME CONSTRAINT`
     RenameConstraint { table: Oid, constraint: String },
     /// `ALTER INDEX … RENAME`
     RenameIndex { index: Oid },
-    /// `DROP TABLE`
-    DropTables { tables: Vec<Oid> },
-    /// `DROP INDEX`
-    DropIndexes { indexes: Vec<Oid> },
     /// `CREATE` or `ALTER SUBSCRIPTION`
     Subscribe { subscription: String, slot: Slot },
     /// `ALTER SERVER … RENAME`
@@ -101,6 +108,7 @@ pub unsafe fn concerns(node: *mut pg_sys::Node) -> bool {
             | NodeTag::T_CreateStmt
             | NodeTag::T_CreateForeignTableStmt
             | NodeTag::T_RenameStmt
+            | NodeTag::T_RuleStmt
             | NodeTag::T_DropStmt
             | NodeTag::T_DropOwnedStmt
             | NodeTag::T_CreateSubscriptionStmt
@@ -113,7 +121,7 @@ pub unsafe fn concerns(node: *mut pg_sys::Node) -> bool {
 
 /// Reads a statement; `None` if it can't concern us.
 ///
-/// Relations are looked up without a lock, by the names and the search path of the statement; one
+/// Relations are looked up without a lock, but for the table of an `ALTER TABLE`, by the names and the search path of the statement; one
 /// that doesn't exist drops out, for Postgres to complain about.
 ///
 /// # Safety
@@ -125,11 +133,20 @@ pub unsafe fn read(node: *mut pg_sys::Node) -> Option<Statement> {
             NodeTag::T_AlterTableStmt => alter_table(&*node.cast()),
             NodeTag::T_CreateStmt => {
                 let create = &*node.cast::<pg_sys::CreateStmt>();
-                let inherits = create.partbound.is_null();
-                inherits.then(|| parents(create)).flatten()
+                let parents = parents(create)?;
+                Some(if create.partbound.is_null() {
+                    Statement::CreateChild { parents }
+                } else {
+                    Statement::CreatePartition { parents }
+                })
             }
             NodeTag::T_CreateForeignTableStmt => {
-                parents(&(*node.cast::<pg_sys::CreateForeignTableStmt>()).base)
+                let create = &(*node.cast::<pg_sys::CreateForeignTableStmt>()).base;
+                Some(Statement::CreateChild { parents: parents(create)? })
+            }
+            NodeTag::T_RuleStmt => {
+                let table = resolve((*node.cast::<pg_sys::RuleStmt>()).relation)?;
+                Some(Statement::CreateRule { table })
             }
             NodeTag::T_RenameStmt => rename(&*node.cast()),
             NodeTag::T_DropStmt => drop_objects(&*node.cast()),
@@ -189,6 +206,17 @@ unsafe fn resolve(relation: *mut pg_sys::RangeVar) -> Option<Oid> {
 }
 
 unsafe fn alter_table(alter: &pg_sys::AlterTableStmt) -> Option<Statement> {
+    // SAFETY: the caller vouches for the statement.
+    let changes = unsafe { changes(alter) };
+    if changes.is_empty() {
+        return None;
+    }
+    // SAFETY: as above.
+    let table = unsafe { resolve(alter.relation)? };
+    Some(Statement::AlterTable { table, changes })
+}
+
+unsafe fn changes(alter: &pg_sys::AlterTableStmt) -> Vec<TableChange> {
     use pg_sys::AlterTableType as A;
     // SAFETY: cmds is a list of AlterTableCmd, whose def has the type that its subtype says.
     unsafe {
@@ -202,34 +230,48 @@ unsafe fn alter_table(alter: &pg_sys::AlterTableStmt) -> Option<Statement> {
             match command.subtype {
                 A::AT_AddInherit => resolve(command.def.cast()).map(TableChange::Inherit),
                 A::AT_AttachPartition => partition().map(TableChange::AttachPartition),
-                A::AT_DetachPartition => Some(TableChange::DetachPartition),
-                A::AT_DropColumn => Some(TableChange::DropColumn(string(command.name))),
+                A::AT_DetachPartition | A::AT_DetachPartitionFinalize => {
+                    Some(TableChange::DetachPartition)
+                }
                 A::AT_AlterColumnType => {
                     let column = &*command.def.cast::<pg_sys::ColumnDef>();
-                    let name = || TableChange::ConvertColumn(string(command.name));
-                    (!column.raw_default.is_null()).then(name)
+                    let conversion = if column.raw_default.is_null() {
+                        Conversion::Cast
+                    } else {
+                        Conversion::Using
+                    };
+                    Some(TableChange::ConvertColumn(string(command.name), conversion))
                 }
-                A::AT_DropConstraint => Some(TableChange::DropConstraint(string(command.name))),
+                A::AT_AddOf => Some(TableChange::OfType),
                 A::AT_ReplicaIdentity => Some(TableChange::ReplicaIdentity),
                 A::AT_SetUnLogged => Some(TableChange::SetUnlogged),
                 _ => None,
             }
         });
-        let changes: Vec<_> = changes.collect();
-        if changes.is_empty() {
-            return None;
-        }
-        Some(Statement::AlterTable { table: resolve(alter.relation)?, changes })
+        changes.collect()
     }
 }
 
-unsafe fn parents(create: &pg_sys::CreateStmt) -> Option<Statement> {
+/// Whether a statement is an `ALTER TABLE` with actions that matter, to be judged under the lock
+/// that it takes.
+///
+/// # Safety
+/// As for [`read`].
+pub unsafe fn judged_under_lock(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the cast follows the node's tag.
+    unsafe {
+        (*node).type_ == NodeTag::T_AlterTableStmt
+            && !changes(&*node.cast::<pg_sys::AlterTableStmt>()).is_empty()
+    }
+}
+
+unsafe fn parents(create: &pg_sys::CreateStmt) -> Option<Vec<Oid>> {
     // SAFETY: inhRelations is a list of RangeVar.
     let parents: Vec<_> = unsafe {
         let named = PgList::<pg_sys::RangeVar>::from_pg(create.inhRelations);
         named.iter_ptr().filter_map(|parent| resolve(parent)).collect()
     };
-    (!parents.is_empty()).then_some(Statement::CreateChild { parents })
+    (!parents.is_empty()).then_some(parents)
 }
 
 unsafe fn rename(rename: &pg_sys::RenameStmt) -> Option<Statement> {
@@ -262,20 +304,13 @@ unsafe fn rename(rename: &pg_sys::RenameStmt) -> Option<Statement> {
 
 unsafe fn drop_objects(drop: &pg_sys::DropStmt) -> Option<Statement> {
     use pg_sys::ObjectType as O;
-    // SAFETY: `objects` holds name lists for relations and String nodes for servers and extensions.
+    // SAFETY: `objects` holds String nodes for servers, wrappers and extensions.
     unsafe {
-        let relations = || {
-            let names = PgList::<pg_sys::List>::from_pg(drop.objects);
-            let named = names.iter_ptr().map(|name| pg_sys::makeRangeVarFromNameList(name));
-            named.filter_map(|name| resolve(name)).collect::<Vec<_>>()
-        };
         let names = || {
             let names = PgList::<pg_sys::String>::from_pg(drop.objects);
             names.iter_ptr().map(|name| string((*name).sval)).collect::<Vec<_>>()
         };
         match drop.removeType {
-            O::OBJECT_TABLE => Some(Statement::DropTables { tables: relations() }),
-            O::OBJECT_INDEX => Some(Statement::DropIndexes { indexes: relations() }),
             O::OBJECT_FOREIGN_SERVER => {
                 let mut servers = names();
                 servers.retain(|server| owned_server(server).is_some());
