@@ -6,7 +6,7 @@ use crate::apply::pass::Pass;
 use crate::apply::route::Routes;
 use crate::apply::target::Target;
 use crate::apply::write::{self, Mode};
-use crate::batch::{BatchError, DeletePolicy, Push, Shape, Stamp, TableBatch};
+use crate::batch::{BatchError, DeletePolicy, KeyChanges, Push, Shape, Stamp, TableBatch};
 use crate::catalog::table::{self, SyncedTable, TableState};
 use crate::catalog::{incident, stream};
 use crate::decode::change::{Change, Op};
@@ -452,7 +452,9 @@ impl Table {
             .map(|column| u16::try_from(column).unwrap_or(u16::MAX))
             .collect();
         let deletes = if target.deletes_matter { DeletePolicy::Keep } else { DeletePolicy::Net };
+        let key_changes = if target.is_referenced { KeyChanges::Alone } else { KeyChanges::Net };
         let shape = Shape::new(synced.columns.len(), key, deletes)
+            .map(|shape| shape.with_key_changes(key_changes))
             .map_err(|error| OdsError::new(ErrorKind::Bug, error.to_string()))?;
         let mut table = Self {
             synced,

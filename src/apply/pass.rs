@@ -35,11 +35,15 @@ impl Pass {
         if (&now.schema, &now.name) != (&target.schema, &target.name) {
             return Err(stale(format!("table {}.{} was renamed", target.schema, target.name)));
         }
-        if now.deletes_act && !target.deletes_matter {
+        let is_newly_referenced = now.is_referenced && !target.is_referenced;
+        if is_newly_referenced || (now.deletes_act && !target.deletes_matter) {
             return Err(stale(format!(
-                "a foreign key with an action points at {}.{} since",
+                "a foreign key points at {}.{} since",
                 target.schema, target.name
             )));
+        }
+        if now.layout != target.layout {
+            return Err(stale(format!("{}.{} was altered", target.schema, target.name)));
         }
         Ok(guard::is_synced_as(target.relation, target.table_id)
             .then_some(Self { _acting: acting }))

@@ -209,6 +209,22 @@ impl Shape {
         format!("DELETE FROM {} t USING batch b WHERE {}", self.table, self.same_key("t", "b", "o"))
     }
 
+    /// Gives the rows of the keys `o0…` the keys `k0…`, where no row stands there.
+    pub fn move_key(&self) -> String {
+        let mut position = 0;
+        let set = list(self.key_targets(), ", ", |target| {
+            let term = format!("{} = b.k{position}", quote_ident(&target));
+            position += 1;
+            term
+        });
+        format!(
+            "UPDATE {0} t SET {set} FROM batch b WHERE {1} AND NOT EXISTS (SELECT FROM {0} x WHERE {2})",
+            self.table,
+            self.same_key("t", "b", "o"),
+            self.same_key("x", "b", "k"),
+        )
+    }
+
     /// Deletes every row, as a TRUNCATE at the source did.
     pub fn delete_all(&self) -> Option<String> {
         match self.on_delete {

@@ -3,9 +3,9 @@
 use crate::apply::statements::{Column, OnDelete, Shape, Touch, quote_ident};
 use crate::catalog::table::{SyncedTable, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
-use crate::pg::encoding;
 use crate::pg::row_store::{ColumnType, RowType};
 use crate::pg::spi::{Connection, Statement};
+use crate::pg::{encoding, relcache};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;
@@ -30,6 +30,8 @@ pub enum Kind {
     Delete,
     /// Delete by the key a row had before.
     DeleteMoved,
+    /// Give rows the key they have now.
+    MoveKey,
     /// Read the local values of rows.
     ReadLocal,
 }
@@ -43,6 +45,8 @@ enum Rows {
     Keys,
     /// `o0…`.
     Origins,
+    /// `o0…, k0…`.
+    Moves,
     /// `k0…, ordinal`.
     Numbered,
 }
@@ -57,6 +61,7 @@ impl Kind {
             | Self::DeleteFiltered => Rows::Values,
             Self::Delete => Rows::Keys,
             Self::DeleteMoved => Rows::Origins,
+            Self::MoveKey => Rows::Moves,
             Self::ReadLocal => Rows::Numbered,
         }
     }
@@ -76,10 +81,15 @@ pub struct Target {
     pub shape: Shape,
     /// Whether a foreign key with an action points here, so that deletes must not be netted away.
     pub deletes_matter: bool,
+    /// Whether any foreign key points here, so that a row must be seen to change its key.
+    pub is_referenced: bool,
+    /// What the table's columns were when it was opened.
+    pub layout: u64,
     encoding: String,
     values: RowType,
     keys: RowType,
     origins: RowType,
+    moves: RowType,
     numbered: RowType,
     statements: HashMap<Kind, Statement>,
 }
@@ -94,6 +104,7 @@ struct Attribute {
 impl Target {
     /// Opens a table; text values will come in `encoding`.
     pub fn open(table: &SyncedTable, encoding: i32) -> Result<Self> {
+        let now = relcache::look(table.relation)?;
         let attributes = attributes_of(table.relation)?;
         let mut columns = Vec::with_capacity(table.columns.len());
         let mut types = Vec::with_capacity(table.columns.len());
@@ -159,6 +170,8 @@ impl Target {
         values.push(extra("committed_at", pg_sys::TIMESTAMPTZOID));
         let mut keys = named("k", &key);
         keys.push(extra("committed_at", pg_sys::TIMESTAMPTZOID));
+        let mut moves = named("o", &key);
+        moves.extend(named("k", &key));
         let mut numbered = named("k", &key);
         numbered.push(extra("ordinal", pg_sys::INT4OID));
         Ok(Self {
@@ -166,12 +179,15 @@ impl Target {
             table_id: table.id,
             schema: table.schema.clone(),
             name: table.name.clone(),
-            deletes_matter: foreign_key_acts(table.relation)?,
+            deletes_matter: now.deletes_act,
+            is_referenced: now.is_referenced,
+            layout: now.layout,
             encoding: encoding::name(encoding),
             shape,
             values: RowType::new(&values, encoding)?,
             keys: RowType::new(&keys, encoding)?,
             origins: RowType::new(&named("o", &key), encoding)?,
+            moves: RowType::new(&moves, encoding)?,
             numbered: RowType::new(&numbered, encoding)?,
             statements: HashMap::new(),
         })
@@ -187,6 +203,7 @@ impl Target {
             Rows::Values => &mut self.values,
             Rows::Keys => &mut self.keys,
             Rows::Origins => &mut self.origins,
+            Rows::Moves => &mut self.moves,
             Rows::Numbered => &mut self.numbered,
         }
     }
@@ -207,6 +224,7 @@ impl Target {
                 Kind::DeleteFiltered => self.shape.delete_filtered(),
                 Kind::Delete => self.shape.delete(),
                 Kind::DeleteMoved => Some(self.shape.delete_moved()),
+                Kind::MoveKey => Some(self.shape.move_key()),
                 Kind::ReadLocal => Some(self.shape.read_local()),
             };
             let Some(sql) = sql else { return Ok(None) };
@@ -218,6 +236,7 @@ impl Target {
             Rows::Values => &mut self.values,
             Rows::Keys => &mut self.keys,
             Rows::Origins => &mut self.origins,
+            Rows::Moves => &mut self.moves,
             Rows::Numbered => &mut self.numbered,
         };
         Ok(self.statements.get(kind).map(|statement| (statement, rows)))
@@ -268,15 +287,4 @@ fn local_type(name: &str) -> Result<(pg_sys::Oid, i32, pg_sys::Oid)> {
             format!("the source's type {name} does not exist in this database"),
         )),
     }
-}
-
-/// Whether a foreign key with an ON DELETE or ON UPDATE action points at the relation.
-fn foreign_key_acts(relation: pg_sys::Oid) -> Result<bool> {
-    Spi::get_one_with_args::<bool>(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.confrelid = $1 AND c.contype = 'f' \
-         AND (c.confdeltype NOT IN ('a', 'r') OR c.confupdtype NOT IN ('a', 'r')))",
-        &[relation.into()],
-    )
-    .map(|found| found.unwrap_or(false))
-    .map_err(spi_error)
 }

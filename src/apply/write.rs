@@ -64,7 +64,8 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     let rows = batch.len() as u64;
     let Some(_pass) = Pass::take(target)? else { return Ok(Written::default()) };
     let spi = Connection::open()?;
-    let mut work = sort_out(&spi, target, batch, mode)?;
+    let moves = if target.is_referenced { move_keys(&spi, target, batch)? } else { Moves::Net };
+    let mut work = sort_out(&spi, target, batch, mode, moves)?;
     delete(&spi, target, &work)?;
     let mut rereads = std::mem::take(&mut work.rereads);
     if target.shape.has_user_sql()
@@ -84,17 +85,58 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     Ok(Written { rows, rereads })
 }
 
+/// What became of the change of a key, where it stands alone in a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moves {
+    /// Nothing yet: rows go from one key and come at the other.
+    Net,
+    /// The row has its new key already.
+    Done,
+}
+
+/// Has rows change their keys, so that foreign keys that point at them see them do so.
+fn move_keys(spi: &Connection, target: &mut Target, batch: &TableBatch) -> Result<Moves> {
+    let moved: Vec<_> = batch
+        .rows()
+        .filter_map(|row| match row.origin {
+            Origin::Moved(from) => Some((from, row.key)),
+            Origin::Born | Origin::Here => None,
+        })
+        .collect();
+    if moved.is_empty() {
+        return Ok(Moves::Net);
+    }
+    let table = target.relation;
+    let Some((statement, rows)) = target.statement(spi, &Kind::MoveKey)? else {
+        return Ok(Moves::Net);
+    };
+    let mut store = rows.store();
+    for (from, to) in &moved {
+        let values = from.values().chain(to.values());
+        for (column, value) in values.enumerate() {
+            put_value(&mut store, column, value);
+        }
+        store.put();
+    }
+    let done = run_writing(spi, table, statement, &store)?;
+    Ok(if done == moved.len() as u64 { Moves::Done } else { Moves::Net })
+}
+
 fn sort_out<'b>(
     spi: &Connection,
     target: &mut Target,
     batch: &'b TableBatch,
     mode: Mode,
+    moves: Moves,
 ) -> Result<Work<'b>> {
     let mut work = Work::default();
     let completes_here = target.shape.has_user_sql();
     let mut incomplete: Vec<(NetRow<'b>, Cells<'b>)> = Vec::new();
     work.deletes.extend(batch.orphans().map(|key| (key, None)));
-    for row in batch.rows() {
+    for mut row in batch.rows() {
+        if moves == Moves::Done && matches!(row.origin, Origin::Moved(_)) {
+            row.origin = Origin::Here;
+        }
         if let Origin::Moved(from) = row.origin {
             work.moved_away.push(from);
         }
@@ -341,12 +383,16 @@ fn run(
 /// Sets the leading columns of a row from cells; how many they are.
 fn put_cells(store: &mut RowStore<'_>, cells: Cells<'_>) -> usize {
     for (column, value) in cells.values().enumerate() {
-        match value {
-            Value::Text(text) => store.set_text(column, Some(text.with_nul())),
-            Value::Null | Value::Absent => store.set_text(column, None),
-        }
+        put_value(store, column, value);
     }
     cells.len()
+}
+
+fn put_value(store: &mut RowStore<'_>, column: usize, value: Value<'_>) {
+    match value {
+        Value::Text(text) => store.set_text(column, Some(text.with_nul())),
+        Value::Null | Value::Absent => store.set_text(column, None),
+    }
 }
 
 fn values_of<'w>(row: &'w Whole<'_>) -> impl Iterator<Item = Option<&'w [u8]>> {

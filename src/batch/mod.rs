@@ -75,6 +75,7 @@ pub struct Shape {
     columns: usize,
     key: Vec<u16>,
     deletes: DeletePolicy,
+    key_changes: KeyChanges,
 }
 
 impl Shape {
@@ -84,7 +85,18 @@ impl Shape {
         let sound = columns <= usize::from(u16::MAX)
             && !key.is_empty()
             && key.iter().all(|column| usize::from(*column) < columns);
-        if sound { Ok(Self { columns, key, deletes }) } else { Err(BatchError::BadShape) }
+        if sound {
+            Ok(Self { columns, key, deletes, key_changes: KeyChanges::Net })
+        } else {
+            Err(BatchError::BadShape)
+        }
+    }
+
+    /// The same shape, with another way to take changes of keys.
+    #[must_use]
+    pub fn with_key_changes(mut self, key_changes: KeyChanges) -> Self {
+        self.key_changes = key_changes;
+        self
     }
 
     /// How many columns are synced.
@@ -110,6 +122,16 @@ pub enum DeletePolicy {
     /// A key that was given up in the batch can't be taken again before a flush: foreign keys with
     /// an action point at the table, and must see the row go.
     Keep,
+}
+
+/// Whether a row may change its key together with other rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyChanges {
+    /// Only the result counts.
+    Net,
+    /// A batch holds one change of a key and nothing else: foreign keys point at the table, and must
+    /// see the row change rather than go and come.
+    Alone,
 }
 
 /// When and by which transaction an event was committed at the source.
@@ -142,6 +164,8 @@ pub struct TableBatch {
     /// Entries in the order of their keys; empty until sorted.
     order: Vec<u32>,
     scratch: Scratch,
+    /// Whether it holds a change of a key that nothing may join.
+    is_closed: bool,
 }
 
 /// Everything about one key.
@@ -204,6 +228,7 @@ impl TableBatch {
             hasher: DefaultHashBuilder::default(),
             order: Vec::new(),
             scratch: Scratch::default(),
+            is_closed: false,
         }
     }
 
@@ -255,6 +280,7 @@ impl TableBatch {
 
     /// Empties the batch. Memory is kept for the next one up to a bound.
     pub fn clear(&mut self) {
+        self.is_closed = false;
         self.arena.clear();
         self.arena.shrink_to(KEEP_BYTES);
         self.entries.clear();

@@ -2,7 +2,9 @@
 
 use super::cells::{self, Presence, measure};
 use super::event::{Event, Fields, OldFields};
-use super::{BatchError, DeletePolicy, Entry, KeyAt, Local, Push, Row, Source, Stamp, TableBatch};
+use super::{
+    BatchError, DeletePolicy, Entry, KeyAt, KeyChanges, Local, Push, Row, Source, Stamp, TableBatch,
+};
 use crate::decode::cell::Cell;
 use std::hash::BuildHasher;
 
@@ -26,6 +28,9 @@ impl TableBatch {
     }
 
     pub(super) fn take(&mut self, event: &Event<'_>, stamp: Stamp) -> Result<Push, BatchError> {
+        if self.is_closed {
+            return Ok(Push::FlushFirst);
+        }
         match *event {
             Event::Insert { new } => self.insert(new, stamp),
             Event::Update { old: None, new } => {
@@ -92,7 +97,8 @@ impl TableBatch {
         new: Fields<'_>,
         stamp: Stamp,
     ) -> Result<Push, BatchError> {
-        if self.must_flush_before_taking(to) {
+        let is_alone = self.shape.key_changes == KeyChanges::Alone;
+        if self.must_flush_before_taking(to) || (is_alone && !self.entries.is_empty()) {
             return Ok(Push::FlushFirst);
         }
         let before = self.row_at(from);
@@ -108,6 +114,7 @@ impl TableBatch {
         self.set(from_entry, None, committed_at_us);
         self.discard_row(to_entry);
         self.set(to_entry, Some(Row { image, whole, source }), committed_at_us);
+        self.is_closed = is_alone;
         Ok(Push::Taken)
     }
 

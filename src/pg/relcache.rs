@@ -5,6 +5,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{PgList, PgRelation};
 use std::ffi::CString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
 
 // Not in pgrx's bindings, so to be called inside of pg_guard_ffi_boundary.
@@ -237,6 +238,26 @@ pub struct Written {
     /// Whether a foreign key points here that acts on the rows of its own table, or on itself,
     /// when a row here goes or changes its key.
     pub deletes_act: bool,
+    /// Whether any foreign key points here.
+    pub is_referenced: bool,
+    /// Its columns' numbers, names and types, as a number that changes with them.
+    pub layout: u64,
+}
+
+/// Looks at `relation` under the weakest lock; an error if there is none.
+pub fn look(relation: Oid) -> crate::error::Result<Written> {
+    // SAFETY: the lock is kept to the end of the transaction; null says that the relation is gone.
+    unsafe {
+        let opened = pg_sys::try_relation_open(relation, pg_sys::AccessShareLock as _);
+        if opened.is_null() {
+            return Err(crate::error::OdsError::new(
+                crate::error::ErrorKind::NotFound,
+                "the synced table is gone",
+            ));
+        }
+        pg_sys::relation_close(opened, pg_sys::NoLock as _);
+    }
+    Ok(written(relation))
 }
 
 /// Looks at `relation`, on which the caller holds a lock.
@@ -246,16 +267,24 @@ pub fn written(relation: Oid) -> Written {
     unsafe {
         let opened = PgRelation::with_lock(relation, pg_sys::NoLock as _);
         let triggers = (*opened.as_ptr()).trigdesc;
-        let deletes_act = !triggers.is_null() && {
+        let functions: Vec<u32> = if triggers.is_null() {
+            Vec::new()
+        } else {
             let count = usize::try_from((*triggers).numtriggers).unwrap_or(0);
-            std::slice::from_raw_parts((*triggers).triggers, count)
-                .iter()
-                .any(|trigger| REFERENTIAL_ACTIONS.contains(&trigger.tgfoid.to_u32()))
+            let triggers = std::slice::from_raw_parts((*triggers).triggers, count);
+            triggers.iter().map(|trigger| trigger.tgfoid.to_u32()).collect()
         };
+        let mut layout = DefaultHasher::new();
+        for column in opened.tuple_desc().iter() {
+            let place = (column.attnum, column.attisdropped, column.name());
+            (place, column.atttypid.to_u32(), column.atttypmod).hash(&mut layout);
+        }
         Written {
             schema: opened.namespace().to_owned(),
             name: opened.name().to_owned(),
-            deletes_act,
+            deletes_act: functions.iter().any(|oid| REFERENTIAL_ACTIONS.contains(oid)),
+            is_referenced: functions.iter().any(|oid| REFERENTIAL_CHECKS.contains(oid)),
+            layout: layout.finish(),
         }
     }
 }
@@ -268,6 +297,20 @@ const REFERENTIAL_ACTIONS: [u32; 6] = [
     pg_sys::F_RI_FKEY_SETNULL_UPD,
     pg_sys::F_RI_FKEY_SETDEFAULT_DEL,
     pg_sys::F_RI_FKEY_SETDEFAULT_UPD,
+];
+
+/// Those, and the functions that only refuse.
+const REFERENTIAL_CHECKS: [u32; 10] = [
+    pg_sys::F_RI_FKEY_CASCADE_DEL,
+    pg_sys::F_RI_FKEY_CASCADE_UPD,
+    pg_sys::F_RI_FKEY_SETNULL_DEL,
+    pg_sys::F_RI_FKEY_SETNULL_UPD,
+    pg_sys::F_RI_FKEY_SETDEFAULT_DEL,
+    pg_sys::F_RI_FKEY_SETDEFAULT_UPD,
+    pg_sys::F_RI_FKEY_RESTRICT_DEL,
+    pg_sys::F_RI_FKEY_RESTRICT_UPD,
+    pg_sys::F_RI_FKEY_NOACTION_DEL,
+    pg_sys::F_RI_FKEY_NOACTION_UPD,
 ];
 
 /// Whether `relation` has a storage of its own without a single page.

@@ -188,3 +188,62 @@ fn a_state_that_somebody_is_about_to_change_is_waited_for_calmly() {
     person.run("ROLLBACK");
     sync.wait_loaded("t");
 }
+
+#[test]
+fn a_row_that_changes_its_key_takes_its_references_along() {
+    let sync = Sync::shared("moving");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, parent int, body text);
+         ALTER TABLE t ALTER body SET STORAGE EXTERNAL;
+         INSERT INTO t SELECT i, CASE WHEN i % 10 > 0 THEN i - i % 10 END, repeat('b', 3000)
+           FROM generate_series(10, 59) AS i",
+    );
+    sync.create_loaded("t", "public.t");
+    let mut ods = sync.ods();
+    ods.run(
+        "ALTER TABLE t ADD FOREIGN KEY (parent) REFERENCES t ON DELETE CASCADE;
+         CREATE TABLE cascading (t int REFERENCES t ON UPDATE CASCADE ON DELETE CASCADE);
+         CREATE TABLE plain (t int REFERENCES t ON DELETE SET NULL);
+         INSERT INTO cascading VALUES (11), (21), (31)",
+    );
+    // One row, a chain of rows, and an exchange by way of a third key, in one transaction.
+    source.run(
+        "UPDATE t SET id = 1011 WHERE id = 11;
+         BEGIN; UPDATE t SET id = 1021, body = 'short' WHERE id = 21; UPDATE t SET id = 2021 WHERE id = 1021;
+         UPDATE t SET id = 0 WHERE id = 31; UPDATE t SET id = 31 WHERE id = 32; UPDATE t SET id = 32 WHERE id = 0;
+         UPDATE t SET parent = 40 WHERE id = 2021; COMMIT",
+    );
+    sync.assert_same("t", "public.t");
+    assert_eq!(
+        ods.text("SELECT string_agg(t::text, ',' ORDER BY t) FROM cascading").as_deref(),
+        Some("32,1011,2021")
+    );
+    // Children here follow no change of their parent's key, as nothing there tells to.
+    source
+        .run("UPDATE t SET parent = NULL WHERE parent = 50; UPDATE t SET id = 5000 WHERE id = 50");
+    sync.assert_same("t", "public.t");
+    ods.run("INSERT INTO plain VALUES (5000)");
+    source.run("DELETE FROM t WHERE id = 5000");
+    sync.assert_same("t", "public.t");
+    assert_eq!(ods.text("SELECT t FROM plain"), None);
+}
+
+#[test]
+fn a_column_that_is_altered_here_is_read_as_what_it_is() {
+    let sync = Sync::shared("altered_here");
+    let mut source = sync.source();
+    source.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)");
+    sync.create_loaded("t", "public.t");
+    source.run("UPDATE t SET v = 2");
+    sync.assert_same("t", "public.t");
+    let mut ods = sync.ods();
+    ods.run("ALTER TABLE t ALTER v TYPE bigint; ALTER TABLE t ADD COLUMN mine text DEFAULT 'x'");
+    source.run("UPDATE t SET v = 2147483647; INSERT INTO t VALUES (2, -5)");
+    sync.settle();
+    assert_eq!(
+        ods.text("SELECT string_agg(id || ' ' || v || ' ' || mine, ',' ORDER BY id) FROM t")
+            .as_deref(),
+        Some("1 2147483647 x,2 -5 x")
+    );
+}

@@ -4,6 +4,7 @@ use super::model::{
     Before, Event, Is, Key, Row, push, push_at, push_base, push_projected, read_key, read_row,
 };
 use crate::decode::cell::TupleBuf;
+use crate::decode::change::Old;
 
 const fn t(value: u8) -> Is {
     Is::Text(value)
@@ -379,4 +380,28 @@ fn impossible_shapes_are_refused() {
     assert_eq!(shape(2, &[]), Err(BatchError::BadShape));
     assert_eq!(shape(1 << 16, &[0]), Err(BatchError::BadShape));
     assert!(shape(2, &[1, 0]).is_ok());
+}
+
+#[test]
+fn a_change_of_a_key_that_must_be_seen_stands_alone() {
+    let shape = Shape::new(2, vec![0], DeletePolicy::Keep).unwrap();
+    let mut batch = TableBatch::new(shape.with_key_changes(KeyChanges::Alone));
+    let stamp = Stamp { committed_at_us: 1, xid: 1 };
+    let row = |id: &'static [u8]| {
+        let mut row = TupleBuf::new();
+        row.push(Cell::Text(id)).unwrap();
+        row.push(Cell::Text(b"v")).unwrap();
+        row
+    };
+    let (one, two, three) = (row(b"1"), row(b"2"), row(b"3"));
+    let moves = Op::Update { old: Some(Old::Key(one.tuple())), new: two.tuple() };
+    let insert = Op::Insert { new: three.tuple() };
+    assert_eq!(batch.push_projected(&insert, stamp), Ok(Push::Taken));
+    assert_eq!(batch.push_projected(&moves, stamp), Ok(Push::FlushFirst));
+    batch.clear();
+    assert_eq!(batch.push_projected(&moves, stamp), Ok(Push::Taken));
+    assert_eq!(batch.push_projected(&insert, stamp), Ok(Push::FlushFirst));
+    assert_eq!(batch.push_projected(&moves, stamp), Ok(Push::FlushFirst));
+    batch.clear();
+    assert_eq!(batch.push_projected(&insert, stamp), Ok(Push::Taken));
 }
