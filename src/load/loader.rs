@@ -4,7 +4,7 @@ use crate::apply::applier::{Applier, Table};
 use crate::apply::chunk as apply_chunk;
 use crate::catalog::table::{self, Sweep, TableState};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
-use crate::load::chunk::{ChunkSource, Rows, key_of};
+use crate::load::chunk::{ChunkSource, Rows, key_of, refusal};
 use crate::load::writers::{self, Writers};
 use crate::pg::wait::{Deadline, Watch};
 use crate::pg::xact;
@@ -210,7 +210,11 @@ impl Loader {
                     if let Some(table) = self.step.table() {
                         self.step = Step::Nothing;
                         let until = Instant::now() + REFUSED_PAUSE;
-                        self.refused.insert(table, (until, error.to_string()));
+                        if let Some(found) = applier.table(table) {
+                            let synced = &found.synced;
+                            let why = refusal(&error, &synced.source_schema, &synced.source_table);
+                            self.refused.insert(table, (until, why));
+                        }
                     }
                 }
                 Err(error) => return Err(error),
@@ -491,7 +495,7 @@ impl Loader {
                 continue;
             }
             let reason = if let Some((_, refusal)) = self.refused.get(&id) {
-                Some(format!("the source refuses its rows: {refusal}"))
+                Some(refusal.clone())
             } else if let Some(writers) = self.writers.get(&id) {
                 Some(writers.reason())
             } else if let Some(phase) = self.phases.get(&id) {
