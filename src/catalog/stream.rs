@@ -2,6 +2,7 @@
 
 use super::table::{execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::OwnedPreparedStatement;
@@ -39,23 +40,26 @@ pub struct StoredPosition {
 
 /// The stream of that id, if it still exists.
 pub fn by_id(stream_id: i32) -> Result<Option<Stream>> {
+    find("stream_id = $1", stream_id.into())
+}
+
+/// The stream of a server, if it has one.
+pub fn of_server(server: &str) -> Result<Option<Stream>> {
+    find("server_name = $1::pg_catalog.name", server.into())
+}
+
+fn find(condition: &str, argument: DatumWithOid<'_>) -> Result<Option<Stream>> {
+    let sql = format!(
+        "SELECT server_name::text, stream_name, publication_name, publication_made_by_ods, stream_id \
+         FROM ods.stream WHERE {condition}"
+    );
     Spi::connect(|client| {
-        let mut rows = client
-            .select(
-                "SELECT server_name::text, stream_name, publication_name, publication_made_by_ods \
-                 FROM ods.stream WHERE stream_id = $1",
-                Some(1),
-                &[stream_id.into()],
-            )
-            .map_err(spi_error)?;
+        let mut rows = client.select(&sql, Some(1), &[argument]).map_err(spi_error)?;
         let Some(row) = rows.next() else { return Ok(None) };
-        let text = |column| {
-            row.get::<String>(column).ok().flatten().ok_or_else(|| {
-                OdsError::new(ErrorKind::Bug, format!("ods.stream {stream_id} is incomplete"))
-            })
-        };
+        let missing = || OdsError::new(ErrorKind::Bug, "a row of ods.stream is incomplete");
+        let text = |column| row.get::<String>(column).ok().flatten().ok_or_else(missing);
         Ok(Some(Stream {
-            id: stream_id,
+            id: row.get::<i32>(5).ok().flatten().ok_or_else(missing)?,
             server: text(1)?,
             slot: text(2)?,
             publication: text(3)?,

@@ -42,6 +42,7 @@ pub(super) fn before(statement: Statement) -> Result<Option<Pending>> {
             Ok(Some(Box::new(move || check_subscription(&subscription, slot))))
         }
         Statement::RenameServer { .. }
+        | Statement::AlterServer { .. }
         | Statement::DropServers { .. }
         | Statement::DropExtension
         | Statement::DropDatabase { .. }

@@ -35,6 +35,7 @@ pub(super) fn before(statement: &Statement, standing: Standing) -> Result<Option
         }
         // Postgres is about to refuse it.
         Statement::DropDatabase { .. } if standing == Standing::InTransaction => Ok(None),
+        Statement::AlterServer { server, options } => check_options(server, options).map(|()| None),
         Statement::DropDatabase { database } => {
             // Nobody can reach the sources once the database has gone, nor from outside of it.
             let slots = board::slots(*database);
@@ -142,6 +143,28 @@ fn warn_of_slot(server: &str, slot: &str, reason: &str) {
         quote_literal(slot)
     ))
     .report(PgLogLevel::WARNING);
+}
+
+/// Refuses options of a stream that is there: it was made with others, which stand.
+fn check_options(server: &str, options: &[String]) -> Result<()> {
+    let fixed = ["publication", "slot_name"];
+    let Some(option) = options.iter().find(|option| fixed.contains(&option.as_str())) else {
+        return Ok(());
+    };
+    if !synced::streams().iter().any(|stream| stream.server == server) {
+        return Ok(());
+    }
+    let mut releases: Vec<_> =
+        synced::tables_of(server).into_iter().map(|table| format!("{};", release(table))).collect();
+    releases.sort_unstable();
+    Err(OdsError::new(
+        ErrorKind::WrongState,
+        format!("cannot change option \"{option}\" of server \"{server}\", whose stream was made already"),
+    )
+    .hint(format!(
+        "Sync tables from another server with that option, or end this one's stream first: {}",
+        releases.join(" ")
+    )))
 }
 
 fn check_unused(server: &str) -> Result<()> {

@@ -4,6 +4,7 @@
 //! snapshot was already taken: the mark. A committed transaction id behind it makes the stream pass
 //! the mark even on an idle source.
 
+use crate::error::OdsError;
 use crate::load::copy_text::{self, Field};
 use crate::load::snapshot::Snapshot;
 use crate::source::postgres::quote::quote_ident as ident;
@@ -124,11 +125,27 @@ impl ChunkSource {
     }
 }
 
+/// Why the source gave no rows of a table.
+pub fn refusal(error: &OdsError, schema: &str, table: &str) -> String {
+    // lock_not_available
+    if !error.detail.as_deref().is_some_and(|detail| detail.contains("55P03")) {
+        return format!("the source refuses its rows: {error}");
+    }
+    let name = format!("{}.{}", ident(schema), ident(table));
+    format!(
+        "waits for a lock on {name} that somebody holds at the source. \
+         SELECT pid, usename, query FROM pg_stat_activity JOIN pg_locks USING (pid) \
+         WHERE relation ={}::regclass AND granted AND mode = 'AccessExclusiveLock';  -- at the source",
+        literal(&name)
+    )
+}
+
 /// The lock comes before the snapshot: a table that is rewritten or truncated while somebody waits
-/// for it looks empty to an older snapshot.
+/// for it looks empty to an older snapshot. Other tables wait behind it, so it is not waited for long.
 fn in_transaction(locked: &str, select: &str) -> String {
     format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+         SET LOCAL lock_timeout = '2s'; \
          LOCK TABLE {locked} IN ACCESS SHARE MODE; \
          SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text; \
          COPY ({select}) TO STDOUT; \

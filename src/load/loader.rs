@@ -5,7 +5,7 @@ use crate::apply::chunk as apply_chunk;
 use crate::catalog::deferred_index;
 use crate::catalog::table::{self, Sweep, TableState};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
-use crate::load::chunk::{ChunkSource, Rows, key_of};
+use crate::load::chunk::{ChunkSource, Rows, key_of, refusal};
 use crate::load::writers::{self, Writers};
 use crate::pg::wait::{Deadline, Watch};
 use crate::pg::xact;
@@ -220,8 +220,11 @@ impl Loader {
                     if let Some(table) = self.step.table() {
                         self.step = Step::Nothing;
                         let until = Instant::now() + REFUSED_PAUSE;
-                        let reason = format!("the source refuses its rows: {error}");
-                        self.refused.insert(table, (until, reason));
+                        if let Some(found) = applier.table(table) {
+                            let synced = &found.synced;
+                            let why = refusal(&error, &synced.source_schema, &synced.source_table);
+                            self.refused.insert(table, (until, why));
+                        }
                     }
                 }
                 Err(error) => return Err(error),

@@ -23,6 +23,22 @@ pub struct ForeignServer {
     pub options: Vec<ServerOption>,
 }
 
+impl ForeignServer {
+    /// The statement that gives the server these options, whether it has them yet or not. Values
+    /// are to be filled in.
+    pub fn set_options_sql(&self, names: &[&str]) -> String {
+        let list: Vec<String> = names
+            .iter()
+            .map(|name| {
+                let is_set = self.options.iter().any(|(option, _)| option == name);
+                format!("{} {name} '…'", if is_set { "SET" } else { "ADD" })
+            })
+            .collect();
+        let name = self.name.replace('"', "\"\"");
+        format!("ALTER SERVER \"{name}\" OPTIONS ({});", list.join(", "))
+    }
+}
+
 /// Options of a user mapping. They hold secrets, hence no Debug.
 #[derive(Clone)]
 pub struct UserMapping {

@@ -82,6 +82,8 @@ pub enum Statement {
     Subscribe { subscription: String, slot: Slot },
     /// `ALTER SERVER … RENAME`
     RenameServer { from: String, to: String },
+    /// `ALTER SERVER … OPTIONS` with the names of those that it adds, sets or drops.
+    AlterServer { server: String, options: Vec<String> },
     /// `DROP SERVER`, `DROP OWNED` or `DROP FOREIGN DATA WRAPPER … CASCADE`, with those servers
     /// that exist and that the caller may drop.
     DropServers { servers: Vec<String>, behavior: Behavior },
@@ -116,6 +118,7 @@ pub unsafe fn concerns(node: *mut pg_sys::Node) -> bool {
             | NodeTag::T_DropdbStmt
             | NodeTag::T_CreatedbStmt
             | NodeTag::T_AlterDatabaseStmt
+            | NodeTag::T_AlterForeignServerStmt
     )
 }
 
@@ -160,6 +163,15 @@ pub unsafe fn read(node: *mut pg_sys::Node) -> Option<Statement> {
                 let alter = &*node.cast::<pg_sys::AlterSubscriptionStmt>();
                 let subscription = string(alter.subname);
                 Some(Statement::Subscribe { subscription, slot: Slot::None })
+            }
+            NodeTag::T_AlterForeignServerStmt => {
+                let alter = &*node.cast::<pg_sys::AlterForeignServerStmt>();
+                let options = PgList::<pg_sys::DefElem>::from_pg(alter.options);
+                let options: Vec<_> =
+                    options.iter_ptr().map(|option| string((*option).defname)).collect();
+                let server = string(alter.servername);
+                (!options.is_empty() && owned_server(&server).is_some())
+                    .then_some(Statement::AlterServer { server, options })
             }
             NodeTag::T_DropdbStmt => {
                 let database = owned((*node.cast::<pg_sys::DropdbStmt>()).dbname)?;

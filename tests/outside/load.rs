@@ -387,3 +387,21 @@ fn a_table_rewritten_before_a_chunk_gets_its_lock_is_read_whole() {
     sync.wait_loaded("t");
     sync.assert_same("t", "public.kept");
 }
+
+#[test]
+fn a_table_locked_at_the_source_stops_no_other_load() {
+    let sync = Sync::shared("locked");
+    sync.source().run(
+        "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000);
+         CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other SELECT generate_series(1, 1000)",
+    );
+    let mut holder = stopped_at(&sync, "t", "");
+    sync.create_loaded("other", "public.other");
+    sync.assert_same("other", "public.other");
+    let told = reason_like("t", "waits for a lock on \"public\".\"t\"%AccessExclusiveLock%");
+    sync.ods().wait_until("the lock is told", &told, PATIENCE);
+    assert_eq!(sync.state("t"), "loading");
+    holder.run("COMMIT");
+    sync.wait_loaded("t");
+    sync.assert_same("t", "public.t");
+}

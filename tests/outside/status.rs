@@ -1,8 +1,8 @@
 //! What the status views say while something goes wrong, and that it goes on by itself afterwards.
 
-use crate::support::client::Ask;
+use crate::support::client::{Ask, literal};
 use crate::support::cluster::{ClusterOptions, Shutdown};
-use crate::support::pair::{PATIENCE, Pair, Sync};
+use crate::support::pair::{PASSWORD, PATIENCE, Pair, Sync};
 
 /// A pair whose `ods` side has these settings besides.
 fn pair_with(name: &str, settings: &[(&str, &str)]) -> std::sync::Arc<Pair> {
@@ -262,4 +262,62 @@ fn the_end_of_a_partitioned_load_is_foretold() {
         AND reason ~ '^[0-9]+ of about 200000 rows read, [0-9]+ rows/s, [0-9:]+ left$')";
     sync.ods().wait_until("progress is told", told, PATIENCE);
     sync.wait_loaded("t");
+}
+
+#[test]
+fn a_server_with_a_stream_is_checked_by_what_the_stream_has() {
+    let source = ClusterOptions::source("checked-source").setting("max_replication_slots", "1");
+    let pair = Pair::start_with(source, ClusterOptions::ods("checked-ods"));
+    let sync = Sync::on(&pair, "checked");
+    let mut admin = sync.source_admin();
+    admin.run(
+        "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t OWNER TO app;
+         CREATE TABLE theirs (id int PRIMARY KEY); GRANT SELECT ON theirs TO app",
+    );
+    sync.create_loaded("t", "public.t");
+    let mut ods = sync.ods();
+    let failed = "SELECT check_name, fix FROM ods.check_server('src', ARRAY['public.t', 'public.theirs']) WHERE NOT met";
+    let publication =
+        admin.text("SELECT pubname FROM pg_publication").expect("a publication of ours");
+    let fix = format!(
+        "ALTER PUBLICATION \"{publication}\" ADD TABLE \"public\".\"theirs\";  -- by a role that may"
+    );
+    assert_eq!(ods.rows(failed), [[Some("tables in the publication".to_owned()), Some(fix)]]);
+    let error = ods.refused("ALTER SERVER src OPTIONS (ADD publication 'other')");
+    assert!(error.message().contains("whose stream was made already"), "{error:?}");
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("ods.drop_synced_table('t'")),
+        "{error:?}"
+    );
+    ods.run("ALTER SERVER src OPTIONS (ADD heartbeat_interval '500ms')");
+}
+
+#[test]
+fn the_grants_of_the_readme_are_enough() {
+    let sync = Sync::shared("granted");
+    sync.source().run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    let mut ods = sync.ods();
+    ods.run(&format!(
+        "CREATE ROLE granted_app; CREATE SCHEMA app AUTHORIZATION granted_app;
+         GRANT USAGE ON FOREIGN SERVER src TO granted_app;
+         CREATE USER MAPPING FOR granted_app SERVER src OPTIONS (user 'replicator', password {});
+         GRANT EXECUTE ON FUNCTION ods.check_server, ods.discover, ods.create_synced_table, ods.alter_synced_table,
+             ods.drop_synced_table, ods.pause, ods.resume TO granted_app;
+         SET ROLE granted_app",
+        literal(PASSWORD)
+    ));
+    assert_eq!(
+        ods.number("SELECT count(*) FROM ods.check_server('src', ARRAY['public.t']) WHERE NOT met"),
+        0
+    );
+    ods.run(
+        "SELECT ods.create_synced_table('app.t', server => 'src', source => 'public.t', consumer => 'tests')",
+    );
+    ods.run("SELECT ods.wait_until_loaded('app.t', '3 min')");
+    ods.run("SELECT ods.alter_synced_table('app.t', filter => 'id < 10')");
+    ods.run("SELECT ods.wait_until_loaded('app.t', '3 min'); SELECT ods.pause('app.t'); SELECT ods.resume('app.t')");
+    ods.run("SELECT ods.wait_until_loaded('app.t', '3 min')");
+    assert_eq!(ods.number("SELECT count(*) FROM app.t WHERE _ods_committed_at IS NULL"), 1);
+    ods.run("SELECT ods.drop_synced_table('app.t', keep_data => false); RESET ROLE");
+    ods.run("DROP SCHEMA app CASCADE; DROP USER MAPPING FOR granted_app SERVER src; DROP OWNED BY granted_app; DROP ROLE granted_app");
 }

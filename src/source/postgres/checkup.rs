@@ -1,8 +1,10 @@
 //! The whole list of prerequisites of a server, asked for in order.
 
+use crate::catalog::stream::{self, Stream};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::foreign::ForeignServer;
 use crate::pg::libpq::Connection;
+use crate::pg::owner::as_extension_owner;
 use crate::pg::wait::Deadline;
 use crate::source::postgres::connect::{ServerAccess, connect_control, connect_replication};
 use crate::source::postgres::describe::{Selection, SourceTable, TableKind, describe};
@@ -38,14 +40,27 @@ pub fn check_up(
         }
     };
     checks.push(Check::ok("reachable", "connected"));
-    let facts = match preflight::ask(&mut control, access.stream.publication.as_deref(), deadline) {
+    let stream = stream_of(&name)?;
+    let publication = match &stream {
+        Some(stream) => Some(stream.publication.as_str()),
+        None => access.stream.publication.as_deref(),
+    };
+    let slot = stream.as_ref().map(|stream| stream.slot.as_str());
+    let facts = match preflight::ask(&mut control, publication, slot, deadline) {
         Ok(facts) => facts,
         Err(error) => {
             checks.push(unreachable(&access, "answers", error));
             return with_local(checks, None);
         }
     };
-    checks.extend(preflight::judge(&name, &facts));
+    let facts = match (facts.publication, &stream) {
+        // The worker makes it when it comes by.
+        (NamedPublication::Missing(_), Some(stream)) if stream.owns_publication => {
+            Facts { publication: NamedPublication::None, ..facts }
+        }
+        (publication, _) => Facts { publication, ..facts },
+    };
+    checks.extend(preflight::judge(&access.server, &facts));
     checks.push(replication_connection(&access, &facts, deadline));
     if !names.is_empty() {
         match table_checks(&name, &mut control, &names, &facts, deadline) {
@@ -56,6 +71,11 @@ pub fn check_up(
     // The session is of no more use, and what follows may take its time.
     drop(control);
     with_local(checks, Some(&facts.encoding))
+}
+
+/// The stream that a server has already, whose slot and publication are what counts.
+fn stream_of(server: &str) -> Result<Option<Stream>> {
+    as_extension_owner(|| stream::of_server(server))
 }
 
 fn with_local(mut checks: Vec<Check>, source_encoding: Option<&str>) -> Result<Vec<Check>> {
@@ -78,25 +98,30 @@ fn failed(name: &str, error: OdsError, fix: impl Into<String>) -> Check {
 }
 
 fn unreachable(access: &ServerAccess, name: &str, error: OdsError) -> Check {
-    let fix = reach_fix(
-        &access.server.name,
-        access.source_user(),
-        access.source_database(),
-        &error.message,
-    );
+    let fix = reach_fix(access, &error.message);
     failed(name, error, fix)
 }
 
 /// The likeliest mend of a connection that failed. A source that speaks another language than
 /// English gets the general one.
-fn reach_fix(server: &str, user: Option<&str>, database: Option<&str>, message: &str) -> String {
-    let server = quote_ident(server);
-    let set = |option: &str| format!("ALTER SERVER {server} OPTIONS (SET {option} '…');  -- here");
+fn reach_fix(access: &ServerAccess, message: &str) -> String {
+    let password = if access.has_password() { "SET" } else { "ADD" };
+    reach_fix_of(&access.server, password, access.source_user(), access.source_database(), message)
+}
+
+fn reach_fix_of(
+    server: &ForeignServer,
+    password: &str,
+    user: Option<&str>,
+    database: Option<&str>,
+    message: &str,
+) -> String {
     if message.contains("password authentication failed")
         || message.contains("no password supplied")
     {
         return format!(
-            "ALTER USER MAPPING FOR … SERVER {server} OPTIONS (SET password '…');  -- here"
+            "ALTER USER MAPPING FOR … SERVER {} OPTIONS ({password} password '…');  -- here",
+            quote_ident(&server.name)
         );
     }
     if message.contains("no pg_hba.conf entry") {
@@ -108,9 +133,9 @@ fn reach_fix(server: &str, user: Option<&str>, database: Option<&str>, message: 
         );
     }
     if message.contains("database \"") && message.contains("does not exist") {
-        return set("dbname");
+        return format!("{}  -- here", server.set_options_sql(&["dbname"]));
     }
-    format!("ALTER SERVER {server} OPTIONS (SET host '…', SET port '…');  -- here")
+    format!("{}  -- here", server.set_options_sql(&["host", "port"]))
 }
 
 /// Only a connection of the kind that streams proves that pg_hba.conf lets one in.
@@ -238,7 +263,7 @@ fn publishing(
             format!("CREATE PUBLICATION {} FOR TABLE {list};  -- by the owner", quote_ident(name))
         }
         NamedPublication::Found(publication) => format!(
-            "ALTER PUBLICATION {} ADD TABLE {list};  -- by the owner",
+            "ALTER PUBLICATION {} ADD TABLE {list};  -- by a role that may",
             quote_ident(&publication.name)
         ),
     };
@@ -251,12 +276,19 @@ mod tests {
 
     #[test]
     fn a_failed_connection_names_its_likeliest_mend() {
-        let fix = |message| reach_fix("crm", Some("repl"), None, message);
+        let server = ForeignServer {
+            oid: pg_sys::InvalidOid,
+            name: "crm".to_owned(),
+            owner: pg_sys::InvalidOid,
+            wrapper: "ods_postgres".to_owned(),
+            options: vec![("host".to_owned(), "10.0.0.5".to_owned())],
+        };
+        let fix = |message| reach_fix_of(&server, "SET", Some("repl"), None, message);
         assert!(
             fix("FATAL:  password authentication failed for user \"x\"").contains("SET password")
         );
         assert!(fix("FATAL:  no pg_hba.conf entry for host").contains("host all \"repl\" samenet"));
-        assert!(fix("FATAL:  database \"x\" does not exist").contains("SET dbname"));
-        assert!(fix("Connection refused").contains("SET host"));
+        assert!(fix("FATAL:  database \"x\" does not exist").contains("(ADD dbname '…')"));
+        assert!(fix("Connection refused").contains("(SET host '…', ADD port '…')"));
     }
 }

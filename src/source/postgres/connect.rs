@@ -111,6 +111,11 @@ impl ServerAccess {
         options::value_of(&self.mapping, "user")
     }
 
+    /// Whether the mapping holds a password.
+    pub fn has_password(&self) -> bool {
+        options::value_of(&self.mapping, "password").is_some()
+    }
+
     /// The database at the source, where the server names one.
     pub fn source_database(&self) -> Option<&str> {
         options::value_of(&self.server.options, "dbname")

@@ -3,6 +3,7 @@
 //! [`ask`] reads the facts, [`judge`] is pure.
 
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::foreign::ForeignServer;
 use crate::pg::libpq::Connection;
 use crate::pg::wait::Deadline;
 use crate::source::postgres::quote::quote_ident;
@@ -93,10 +94,14 @@ pub struct Facts {
     pub max_slots: i64,
     /// Slots that exist.
     pub used_slots: i64,
+    /// Whether one of them is this server's.
+    pub has_slot: bool,
     /// `max_wal_senders`.
     pub max_senders: i64,
     /// Walsenders that run.
     pub used_senders: i64,
+    /// Whether one of them serves this server.
+    pub has_sender: bool,
     /// `max_slot_wal_keep_size` in MB, -1 for no limit; none on 12.
     pub slot_keep_mb: Option<i64>,
     /// `wal_sender_timeout` in milliseconds, 0 for never.
@@ -163,13 +168,17 @@ SELECT pg_catalog.pg_is_in_recovery(),
     pg_catalog.current_database(),
     r.rolname,
     r.rolsuper OR r.rolreplication,
-    pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
+    pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
+    EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1),
+    EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1 AND s.active)
 FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 
-/// Reads the facts over a control session. `publication` is the one that the server names.
+/// Reads the facts over a control session. `publication` is the one that the server names or has,
+/// `slot` the one that it has.
 pub fn ask(
     connection: &mut Connection,
     publication: Option<&str>,
+    slot: Option<&str>,
     deadline: Deadline,
 ) -> Result<Facts> {
     let skew = measure_skew(connection, deadline)?;
@@ -178,7 +187,7 @@ pub fn ask(
         Some(name) => find_publication(connection, name, deadline)?,
         None => NamedPublication::None,
     };
-    let rows = connection.query(FACTS, &[], deadline)?;
+    let rows = connection.query(FACTS, &[slot], deadline)?;
     let text = |column: usize| rows.parse::<String>(0, column);
     Ok(Facts {
         version,
@@ -186,8 +195,10 @@ pub fn ask(
         wal_level: text(1)?,
         max_slots: rows.parse(0, 2)?,
         used_slots: rows.parse(0, 3)?,
+        has_slot: text(13)? == "t",
         max_senders: rows.parse(0, 4)?,
         used_senders: rows.parse(0, 5)?,
+        has_sender: text(14)? == "t",
         slot_keep_mb: rows.get(0, 6).and_then(|setting| setting.parse().ok()),
         sender_timeout_ms: rows.parse(0, 7)?,
         encoding: text(8)?,
@@ -261,7 +272,7 @@ fn micros_now() -> i64 {
 }
 
 /// What the facts about the source of `server` mean.
-pub fn judge(server: &str, facts: &Facts) -> Vec<Check> {
+pub fn judge(server: &ForeignServer, facts: &Facts) -> Vec<Check> {
     let mut checks = vec![
         version(facts.version),
         primary(server, facts),
@@ -269,10 +280,13 @@ pub fn judge(server: &str, facts: &Facts) -> Vec<Check> {
         free_places(
             "replication slots",
             "max_replication_slots",
-            facts.max_slots,
-            facts.used_slots,
+            Places { max: facts.max_slots, used: facts.used_slots, has_own: facts.has_slot },
         ),
-        free_places("wal senders", "max_wal_senders", facts.max_senders, facts.used_senders),
+        free_places(
+            "wal senders",
+            "max_wal_senders",
+            Places { max: facts.max_senders, used: facts.used_senders, has_own: facts.has_sender },
+        ),
         replication_privilege(facts),
     ];
     checks.extend(publication(facts));
@@ -311,16 +325,13 @@ fn version(version: i32) -> Check {
     Check::ok(NAME, detail)
 }
 
-fn primary(server: &str, facts: &Facts) -> Check {
+fn primary(server: &ForeignServer, facts: &Facts) -> Check {
     const NAME: &str = "primary";
     if facts.is_standby {
         return Check::failed(
             NAME,
             "the source is a standby; changes are read from the primary",
-            format!(
-                "ALTER SERVER {} OPTIONS (SET host '…');  -- here, with the primary's address",
-                quote_ident(server)
-            ),
+            format!("{}  -- here, with the primary's address", server.set_options_sql(&["host"])),
         );
     }
     Check::ok(NAME, "the source is a primary")
@@ -339,10 +350,23 @@ fn wal_level(facts: &Facts) -> Check {
     )
 }
 
-/// Free places among `max`; slots and walsenders are counted in the same way.
-fn free_places(name: &str, setting: &str, max: i64, used: i64) -> Check {
+/// Places that a setting limits.
+#[derive(Clone, Copy)]
+struct Places {
+    max: i64,
+    used: i64,
+    /// Whether one of those that are used is this server's: it needs no other.
+    has_own: bool,
+}
+
+/// Free places; slots and walsenders are counted in the same way.
+fn free_places(name: &str, setting: &str, places: Places) -> Check {
+    let Places { max, used, has_own } = places;
     let free = (max - used).max(0);
     let detail = format!("{free} of {max} free");
+    if has_own {
+        return Check::ok(name, format!("{detail}, one is taken by this server"));
+    }
     if free > 0 {
         return Check::ok(name, detail);
     }
@@ -506,8 +530,10 @@ mod tests {
             wal_level: "logical".to_owned(),
             max_slots: 10,
             used_slots: 3,
+            has_slot: false,
             max_senders: 10,
             used_senders: 1,
+            has_sender: false,
             slot_keep_mb: Some(51_200),
             sender_timeout_ms: 60_000,
             encoding: "UTF8".to_owned(),
@@ -520,12 +546,24 @@ mod tests {
         }
     }
 
+    fn server() -> ForeignServer {
+        ForeignServer {
+            oid: pgrx::pg_sys::InvalidOid,
+            name: "crm".to_owned(),
+            owner: pgrx::pg_sys::InvalidOid,
+            wrapper: "ods_postgres".to_owned(),
+            options: vec![("host".to_owned(), "10.0.0.5".to_owned())],
+        }
+    }
+
     /// The one check that is not ok.
     fn only_fault(change: impl FnOnce(&mut Facts)) -> Check {
         let mut facts = facts();
         change(&mut facts);
-        let mut faults: Vec<_> =
-            judge("crm", &facts).into_iter().filter(|check| check.status != Status::Ok).collect();
+        let mut faults: Vec<_> = judge(&server(), &facts)
+            .into_iter()
+            .filter(|check| check.status != Status::Ok)
+            .collect();
         assert_eq!(faults.len(), 1, "{faults:?}");
         faults.remove(0)
     }
@@ -533,10 +571,18 @@ mod tests {
     #[test]
     fn a_good_source_has_no_fault() {
         assert!(
-            judge("crm", &facts())
+            judge(&server(), &facts())
                 .iter()
                 .all(|check| check.status == Status::Ok && check.fix.is_none())
         );
+    }
+
+    #[test]
+    fn a_stream_that_took_the_last_place_needs_no_other() {
+        let mut facts = facts();
+        (facts.used_slots, facts.has_slot) = (10, true);
+        (facts.used_senders, facts.has_sender) = (10, true);
+        assert!(judge(&server(), &facts).iter().all(|check| check.status == Status::Ok));
     }
 
     #[test]
@@ -604,7 +650,7 @@ mod tests {
         let mut good = facts();
         good.may_publish = false;
         good.publication = found(true, false, &[]);
-        assert!(judge("crm", &good).iter().all(|check| check.status == Status::Ok));
+        assert!(judge(&server(), &good).iter().all(|check| check.status == Status::Ok));
     }
 
     #[test]
