@@ -28,6 +28,11 @@ COMMENT ON COLUMN ods.table_state.sweep IS 'Whether rows are yet to be looked fo
 COMMENT ON COLUMN ods.table_state.sweep_key IS 'The last key that this search has looked at';
 COMMENT ON COLUMN ods.table_state.load_rate IS 'Rows a second at which the load reads';
 COMMENT ON TABLE ods.reread IS 'Keys whose row must be read again: a change left out a value that is not here either';
+COMMENT ON TABLE ods.deferred_index IS 'Indexes that were set aside for a first load, and are built when the table follows its stream';
+COMMENT ON COLUMN ods.deferred_index.definition IS 'What comes behind CREATE INDEX name ON table';
+COMMENT ON COLUMN ods.source_member.membership_mark IS 'What it was known by in the publication at the last look';
+COMMENT ON COLUMN ods.source_member.shape_mark IS 'What its columns were known by';
+COMMENT ON COLUMN ods.source_member.storage_mark IS 'What the file of its rows was known by';
 COMMENT ON TABLE ods.incident IS 'What happened that a person may want to know later; read it by ods.incidents';
 
 COMMENT ON COLUMN ods.lock_wait.stream_id IS 'The stream whose worker waits';

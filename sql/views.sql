@@ -61,7 +61,7 @@ SELECT t.relation AS table_name,
        CASE WHEN s.state <> 'fenced' AND ts.state IN ('paused', 'failed') THEN ts.reason
             WHEN ts.state = 'loading' AND s.state <> 'fenced'
             THEN nullif(pg_catalog.concat_ws('; ', s.reason, ts.reason, l.progress), '')
-            ELSE s.reason END AS reason,
+            ELSE coalesce(s.reason, x.reason) END AS reason,
        CASE WHEN ts.state = 'live' THEN s.fresh_as_of ELSE ts.fresh_as_of END AS fresh_as_of,
        CASE WHEN ts.state = 'live' THEN s.staleness
             WHEN ts.fresh_as_of IS NOT NULL
@@ -94,6 +94,10 @@ SELECT t.relation AS table_name,
                  FROM ods.source_member m
                 WHERE m.table_id = t.table_id AND ts.state = 'loading') d
         WHERE d.rows_done > 0) l ON true
+  LEFT JOIN LATERAL (
+       SELECT 'yet to be built: index ' || pg_catalog.string_agg(i.index_name, ', ' ORDER BY i.index_name) AS reason
+         FROM ods.deferred_index i
+        WHERE i.table_id = t.table_id) x ON true
   LEFT JOIN LATERAL (SELECT pg_catalog.count(*) AS rereads FROM ods.reread x WHERE x.table_id = t.table_id) r ON true
  WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
 COMMENT ON VIEW ods.sync_status IS 'One row a synced table: what it does, why, how old it is, how far its load has come';
