@@ -213,8 +213,9 @@ impl Loader {
                 Ok(None) => return Ok(()),
                 Ok(Some(answer)) => self.answered(applier, answer)?,
                 // The source refuses to give the rows of one table, for lack of a right or because
-                // of a lock: it is asked again later, and the others go on.
-                Err(error) if error.kind == ErrorKind::SourceRefused => {
+                // of a lock, or this connection alone is lost: rows are asked for again later, and
+                // the stream goes on.
+                Err(error) if error.kind.retry() == Retry::Backoff => {
                     // The connection stands in a transaction that failed.
                     self.exchange = None;
                     if let Some(table) = self.step.table() {
@@ -222,7 +223,12 @@ impl Loader {
                         let until = Instant::now() + REFUSED_PAUSE;
                         if let Some(found) = applier.table(table) {
                             let synced = &found.synced;
-                            let why = refusal(&error, &synced.source_schema, &synced.source_table);
+                            let why = match error.kind {
+                                ErrorKind::SourceRefused => {
+                                    refusal(&error, &synced.source_schema, &synced.source_table)
+                                }
+                                _ => format!("the connection to read rows by is lost: {error}"),
+                            };
                             self.refused.insert(table, (until, why));
                         }
                     }
@@ -367,11 +373,14 @@ impl Loader {
             if self.refused.get(&id).is_some_and(|(until, _)| *until > now) {
                 continue;
             }
+            if !self.is_connected(access, id) {
+                return Ok(());
+            }
             if !self.settled.contains(&id) {
                 if self.writers.get(&id).is_some_and(|writers| writers.again > now) {
                     continue;
                 }
-                return self.ask_writers(applier, id, access);
+                return self.ask_writers(applier, id);
             }
             let waiting = self.ready.iter().any(|chunk| chunk.table == id);
             let what = match xact::catch(|| self.next_of(applier, id, waiting)) {
@@ -388,11 +397,7 @@ impl Loader {
             let Some(table) = applier.table(id) else { continue };
             let sql = self.sql(table, &what);
             let patience = settings::network_timeout() * CHUNK_PATIENCE;
-            self.exchange(access)?.send(
-                &sql,
-                Deadline::after(patience),
-                settings::chunk_bytes(),
-            )?;
+            self.exchange()?.send(&sql, Deadline::after(patience), settings::chunk_bytes())?;
             self.step = Step::Reading { table: id, what };
             return Ok(());
         }
@@ -499,7 +504,7 @@ impl Loader {
         }
     }
 
-    fn ask_writers(&mut self, applier: &mut Applier, id: i32, access: &ServerAccess) -> Result<()> {
+    fn ask_writers(&mut self, applier: &mut Applier, id: i32) -> Result<()> {
         let Some(table) = applier.table(id) else { return Ok(()) };
         if !self.writers.contains_key(&id) {
             // Whoever wrote what was streamed until now is visible to all that is read from now
@@ -507,7 +512,7 @@ impl Loader {
             table.restart_memory();
         }
         let sql = writers::sql(table.synced.members.iter().map(|member| member.oid));
-        self.exchange(access)?.send(&sql, Deadline::after(settings::network_timeout()), 0)?;
+        self.exchange()?.send(&sql, Deadline::after(settings::network_timeout()), 0)?;
         self.step = Step::Writers { table: id };
         Ok(())
     }
@@ -542,11 +547,26 @@ impl Loader {
         Ok(())
     }
 
-    fn exchange(&mut self, access: &ServerAccess) -> Result<&mut Exchange> {
-        if self.exchange.is_none() {
-            let connection = connect_sql(access, Deadline::after(settings::connect_timeout()))?;
-            self.exchange = Some(Exchange::new(connection));
+    /// Connects where that is still to be done. A source that gives no further connection holds up
+    /// the reading of this table, and not the stream.
+    fn is_connected(&mut self, access: &ServerAccess, table: i32) -> bool {
+        if self.exchange.is_some() {
+            return true;
         }
+        match connect_sql(access, Deadline::after(settings::connect_timeout())) {
+            Ok(connection) => {
+                self.exchange = Some(Exchange::new(connection));
+                true
+            }
+            Err(error) => {
+                let reason = format!("no connection to read rows by: {error}");
+                self.refused.insert(table, (Instant::now() + REFUSED_PAUSE, reason));
+                false
+            }
+        }
+    }
+
+    fn exchange(&mut self) -> Result<&mut Exchange> {
         self.exchange
             .as_mut()
             .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the loader has no connection"))

@@ -105,6 +105,8 @@ pub struct Session<'e> {
     heartbeat: Option<Heartbeat>,
     /// The oid of the publication.
     publication: Option<u32>,
+    /// When the walsender last sent anything.
+    heard_at: Instant,
     /// Relations that are no partitions of synced tables, as the source said when it was asked.
     placed: HashSet<u32>,
 }
@@ -181,10 +183,15 @@ impl<'e> Session<'e> {
 
     /// Takes in what has arrived; true when nothing more is there.
     fn take_in(&mut self) -> Result<bool> {
-        for _ in 0..MESSAGES_AT_ONCE {
+        for number in 0..MESSAGES_AT_ONCE {
             match self.replication.next()? {
                 Next::Nothing => return Ok(true),
-                Next::Payload(payload) => self.take_frame(&payload)?,
+                Next::Payload(payload) => {
+                    if number == 0 {
+                        self.heard_at = Instant::now();
+                    }
+                    self.take_frame(&payload)?;
+                }
             }
             if self.at_boundary() && self.is_batch_old() {
                 return Ok(false);
@@ -526,6 +533,15 @@ impl<'e> Session<'e> {
         let interval = self.upkeep.interval();
         if let Some(silent) = self.upkeep.unanswered_for().filter(|silent| *silent > 2 * interval) {
             let reason = format!("the source has not answered for {} s", silent.as_secs());
+            self.entry.set_state(StreamState::Stalled, &reason);
+            return;
+        }
+        let silent = self.heard_at.elapsed();
+        if self.probes.is_waiting() && silent > 2 * interval {
+            let reason = format!(
+                "the source answers, but its walsender has sent nothing for {} s: it hangs, or decodes what concerns none of these tables",
+                silent.as_secs()
+            );
             self.entry.set_state(StreamState::Stalled, &reason);
             return;
         }
