@@ -27,6 +27,7 @@ BEGIN
     DELETE FROM ods.source_member WHERE table_id IN (SELECT table_id FROM gone);
     DELETE FROM ods.synced_column WHERE table_id IN (SELECT table_id FROM gone);
     DELETE FROM ods.reread WHERE table_id IN (SELECT table_id FROM gone);
+    DELETE FROM ods.dead_letter WHERE table_id IN (SELECT table_id FROM gone);
     DELETE FROM ods.deferred_index WHERE table_id IN (SELECT table_id FROM gone);
     RETURN NULL;
 END

@@ -87,6 +87,13 @@ impl ErrorKind {
         }
     }
 
+    /// The SQLSTATE as its five characters.
+    pub fn sqlstate_text(self) -> String {
+        // Each character is six bits, the first lowest: the macro MAKE_SQLSTATE of elog.h.
+        let code = self.sqlstate() as u32;
+        (0..5).map(|place| char::from((code >> (6 * place) & 0x3F) as u8 + b'0')).collect()
+    }
+
     /// Whether the worker should try the same thing again.
     pub fn retry(self) -> Retry {
         match self {

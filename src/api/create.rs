@@ -6,7 +6,7 @@ use crate::api::target::{self, ColumnPlan};
 use crate::api::types;
 use crate::apply::statements::OnDelete;
 use crate::catalog::deferred_index;
-use crate::catalog::table::{execute, spi_error};
+use crate::catalog::table::{OnError, execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::guard;
@@ -37,7 +37,8 @@ CREATE FUNCTION ods.create_synced_table(
     transform text DEFAULT NULL,
     filter text DEFAULT NULL,
     on_delete text DEFAULT 'delete',
-    type_schema text DEFAULT NULL
+    type_schema text DEFAULT NULL,
+    on_error text DEFAULT 'park'
 ) RETURNS regclass
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
@@ -56,6 +57,7 @@ fn create_synced_table(
     filter: Option<&str>,
     on_delete: &str,
     type_schema: Option<&str>,
+    on_error: &str,
 ) -> std::result::Result<pg_sys::Oid, ErrorReport> {
     Ok(create(&Request {
         target,
@@ -70,6 +72,7 @@ fn create_synced_table(
         filter,
         on_delete,
         type_schema,
+        on_error,
     })?)
 }
 
@@ -88,6 +91,7 @@ struct Request<'a> {
     on_delete: &'a str,
     /// Where types of the source's own are made; else beside the table.
     type_schema: Option<&'a str>,
+    on_error: &'a str,
 }
 
 fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
@@ -96,6 +100,7 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
             .hint("SELECT ods.adopt_database();"));
     }
     on_delete(request)?;
+    check_on_error(request.on_error)?;
     check_choices(request.consumer, request.tier, request.max_staleness.as_ref())?;
     let access = ServerAccess::for_caller(request.server)?;
     let mut connection = connect_control(&access, Deadline::after(settings::connect_timeout()))?;
@@ -140,6 +145,15 @@ fn on_delete(request: &Request<'_>) -> Result<OnDelete> {
         )
         .hint("on_delete => 'delete', 'mark' or 'ignore'")
     })
+}
+
+/// Checks the choice of what a change does that can't be applied.
+pub fn check_on_error(name: &str) -> Result<()> {
+    if OnError::parse(name).is_some() {
+        return Ok(());
+    }
+    Err(OdsError::new(ErrorKind::InvalidArgument, format!("on_error can't be {name:?}"))
+        .hint("on_error => 'park' or 'halt'"))
 }
 
 /// Checks what is promised about a table.
@@ -378,8 +392,8 @@ fn register(
 ) -> Result<i32> {
     let id = Spi::get_one_with_args::<i32>(
         "INSERT INTO ods.synced_table (relation, stream_id, source_schema, source_table, source_oid, \
-             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING table_id",
+             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness, on_error) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING table_id",
         &[
             table.relation.into(),
             stream.into(),
@@ -393,6 +407,7 @@ fn register(
             request.consumer.into(),
             request.tier.into(),
             request.max_staleness.into(),
+            request.on_error.into(),
         ],
     )
     .map_err(spi_error)?

@@ -1,13 +1,14 @@
 //! Writes rows that were read from the source under what was streamed meanwhile.
 
 use crate::apply::applier::{Applier, Table};
+use crate::apply::parts;
 use crate::apply::pass::Pass;
 use crate::apply::write::{self, Mode};
 use crate::batch::Stamp;
 use crate::batch::TableBatch;
-use crate::catalog::table::{self, Sweep, spi_error};
+use crate::catalog::table::{self, OnError, Sweep, spi_error};
 use crate::decode::cell::Cell;
-use crate::error::{ErrorKind, OdsError, Result};
+use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::chunk::{Rows, key_of};
 use crate::load::copy_text;
 use crate::load::loader::{Chunk, What};
@@ -15,7 +16,6 @@ use crate::load::memory::Remembered;
 use crate::pg::copy_from::{CopySource, copy_from};
 use crate::pg::owner::ActingAs;
 use crate::pg::xact;
-use pgrx::PgSqlErrorCode;
 use pgrx::prelude::*;
 use std::collections::HashSet;
 
@@ -64,11 +64,12 @@ pub fn apply(
         if untouched {
             match xact::catch(|| applier.within(|applier| insert_raw(applier, chunk, keep_reading)))
             {
-                Ok(()) => return finish(applier, chunk, position, fresh_as_of, Vec::new()),
-                // A row that the stream brought is there already.
-                Err(error)
-                    if error.kind == ErrorKind::Local(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION) =>
-                {
+                Ok(()) => {
+                    parts::heal(applier, chunk)?;
+                    return finish(applier, chunk, position, fresh_as_of, Vec::new());
+                }
+                // A row that the stream brought is there already, or one can't be written.
+                Err(error) if error.kind.retry() == Retry::Never => {
                     applier.forget_transaction();
                     if !begin(applier, chunk, load)? {
                         return Ok(Outcome::Held);
@@ -78,7 +79,21 @@ pub fn apply(
             }
         }
     }
-    let rereads = applier.within(|applier| reconcile(applier, chunk))?;
+    let on_error = applier.table(id).map(|table| table.synced.on_error);
+    let rereads = match xact::catch(|| applier.within(|applier| reconcile(applier, chunk))) {
+        Ok(rereads) => {
+            parts::heal(applier, chunk)?;
+            rereads
+        }
+        Err(error) if error.kind.retry() == Retry::Never && on_error == Some(OnError::Park) => {
+            applier.forget_transaction();
+            if !begin(applier, chunk, load)? {
+                return Ok(Outcome::Held);
+            }
+            applier.within(|applier| parts::reconcile_in_parts(applier, chunk))?
+        }
+        Err(error) => return Err(error),
+    };
     finish(applier, chunk, position, fresh_as_of, rereads)
 }
 
@@ -196,7 +211,7 @@ fn insert_raw(applier: &mut Applier, chunk: &Chunk, keep_reading: &mut dyn FnMut
 
 /// The chunk's rows as base, what its snapshot has not seen over them, and the difference to what
 /// is here written; the keys of rows that lack a value.
-fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<String>>> {
+pub(super) fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<String>>> {
     let Some(table) = applier.table(chunk.table) else { return Ok(Vec::new()) };
     let Table { target, memory, synced, .. } = table;
     let Some(memory) = memory else { return Ok(Vec::new()) };
@@ -252,7 +267,7 @@ fn bytes(key: &[String]) -> Vec<Vec<u8>> {
 }
 
 /// The keys that the source said it has no row for, by their places from 1.
-fn missing_of<'k>(
+pub(super) fn missing_of<'k>(
     rows: &Rows,
     keys: &'k [Vec<String>],
 ) -> Result<impl Iterator<Item = &'k Vec<String>> + use<'k>> {

@@ -38,6 +38,14 @@ pub struct Written {
     pub rereads: Vec<Vec<String>>,
 }
 
+impl Written {
+    /// Adds what was done besides.
+    pub fn add(&mut self, more: Self) {
+        self.rows += more.rows;
+        self.rereads.extend(more.rereads);
+    }
+}
+
 /// A row to write: as the batch has it, or completed from the local row.
 enum Whole<'b> {
     Batch(Cells<'b>),

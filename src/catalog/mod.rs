@@ -1,5 +1,6 @@
 //! Typed rows of the catalog tables.
 
+pub mod dead_letter;
 pub mod deferred_index;
 pub mod incident;
 pub mod stream;

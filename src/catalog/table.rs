@@ -52,6 +52,26 @@ pub enum Sweep {
     Due,
 }
 
+/// What happens to a table when one of its changes can't be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// The change is kept as a dead letter, and its key parked; all others flow.
+    Park,
+    /// The table is set aside.
+    Halt,
+}
+
+impl OnError {
+    /// The choice of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "park" => Some(Self::Park),
+            "halt" => Some(Self::Halt),
+            _ => None,
+        }
+    }
+}
+
 /// A relation of the source that feeds a synced table.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -128,6 +148,8 @@ pub struct SyncedTable {
     pub filter: Option<String>,
     /// What a delete does.
     pub on_delete: String,
+    /// What a change does that can't be applied.
+    pub on_error: OnError,
     /// What it is doing.
     pub state: TableState,
     /// Whether a sweep is due.
@@ -202,7 +224,7 @@ pub fn of_stream(stream_id: i32) -> Result<Vec<SyncedTable>> {
             .select(
                 "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, n.nspname::text AS schema, \
                         c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
-                        t.transform, t.transform_columns, t.filter, t.on_delete, s.state, s.sweep, s.sweep_key, s.load_started_at \
+                        t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, s.state, s.sweep, s.sweep_key, s.load_started_at \
                  FROM ods.synced_table t \
                  JOIN ods.table_state s USING (table_id) \
                  JOIN pg_catalog.pg_class c ON c.oid = t.relation \
@@ -237,6 +259,8 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         transform_columns: maybe(row, "transform_columns").unwrap_or_default(),
         filter: maybe(row, "filter"),
         on_delete: need(row, "on_delete")?,
+        on_error: OnError::parse(&need::<String>(row, "on_error")?)
+            .ok_or_else(|| unknown("on_error", "value"))?,
         state: TableState::parse(&state)?,
         sweep: if sweep == "due" { Sweep::Due } else { Sweep::None },
         sweep_key: maybe(row, "sweep_key"),
@@ -327,6 +351,21 @@ pub fn execute(sql: &str, args: &[DatumWithOid<'_>]) -> Result<usize> {
 /// An SPI failure that pgrx reports as a value rather than by raising.
 pub fn spi_error(error: pgrx::spi::Error) -> OdsError {
     OdsError::new(ErrorKind::Bug, format!("a catalog statement failed: {error}"))
+}
+
+/// The state of a table, which nobody else changes until the transaction ends.
+pub fn state_for_update(table_id: i32) -> Result<TableState> {
+    let state = Spi::connect_mut(|client| {
+        client
+            .update(
+                "SELECT state FROM ods.table_state WHERE table_id = $1 FOR UPDATE",
+                None,
+                &[table_id.into()],
+            )
+            .and_then(|rows| rows.first().get_one::<String>())
+    })
+    .map_err(spi_error)?;
+    TableState::parse(&state.unwrap_or_default())
 }
 
 /// Begins a new state of a table, with the reason and what a person can do.
@@ -556,7 +595,8 @@ pub fn read_anew(table_id: i32) -> Result<()> {
         &[table_id.into()],
     )?;
     execute(
-        "UPDATE ods.source_member SET state = 'loading', last_key = NULL, rows_done = 0 WHERE table_id = $1",
+        "UPDATE ods.source_member SET state = 'loading', last_key = NULL, rows_done = 0, \
+                membership_mark = NULL, shape_mark = NULL, storage_mark = NULL WHERE table_id = $1",
         &[table_id.into()],
     )?;
     execute("DELETE FROM ods.reread WHERE table_id = $1", &[table_id.into()])?;

@@ -182,6 +182,13 @@ impl Rows {
         }
     }
 
+    /// The same with these lines alone.
+    pub fn part(&self, rows: impl Iterator<Item = usize>) -> Self {
+        let mut part = Self::new(self.snapshot.clone(), self.mark);
+        rows.for_each(|row| part.push(self.line(row)));
+        part
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.starts.len()

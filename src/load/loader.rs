@@ -2,8 +2,9 @@
 
 use crate::apply::applier::{Applier, LACKS_VALUES, Table};
 use crate::apply::chunk as apply_chunk;
-use crate::catalog::deferred_index;
+use crate::apply::parked::Parking;
 use crate::catalog::table::{self, Sweep, TableState};
+use crate::catalog::{dead_letter, deferred_index};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::chunk::{ChunkSource, Rows, key_of, refusal};
 use crate::load::writers::{self, Writers};
@@ -458,7 +459,12 @@ impl Loader {
             // Somebody who sets the table aside, or has it read anew, just now is not overruled.
             let load = table.synced.load_started;
             let (has_ended, set_aside) = xact::in_transaction(|| {
-                Ok((table::end_load(id, load)?, deferred_index::of_table(id)?))
+                let has_ended = table::end_load(id, load)?;
+                if has_ended {
+                    dead_letter::heal_before(id, load)?;
+                    table.parking = Parking::new(dead_letter::parked(id)?);
+                }
+                Ok((has_ended, deferred_index::of_table(id)?))
             })?;
             if !has_ended {
                 return Ok(None);

@@ -41,6 +41,8 @@ const BATCH_AGE: Duration = Duration::from_millis(50);
 const IDLE_STORE: Duration = Duration::from_millis(50);
 /// How often counts of rows go to the catalog.
 const COUNTS_AFTER: Duration = Duration::from_secs(1);
+/// How long batches are written under guard after a change that can't be applied: more may follow.
+const GUARD_FOR: Duration = Duration::from_secs(60);
 /// Messages between two looks at everything else.
 const MESSAGES_AT_ONCE: usize = 2_000;
 
@@ -142,7 +144,8 @@ impl<'e> Session<'e> {
             if self.applier.has_pending() && (is_drained || self.is_batch_old()) {
                 self.commit()?;
             }
-            if careful_until.is_some_and(|until| self.stored >= until) {
+            let is_quiet = self.applier.kept_letter_at().is_none_or(|at| at.elapsed() >= GUARD_FOR);
+            if is_quiet && careful_until.is_some_and(|until| self.stored >= until) {
                 *careful_until = None;
                 self.care = Care::Fast;
                 self.applier.set_care(Care::Fast);

@@ -12,6 +12,7 @@ mod basic;
 mod check;
 mod connect;
 mod crash;
+mod dead_letters;
 mod deletes;
 mod drift;
 mod drop;
