@@ -263,9 +263,17 @@ impl Applier {
         if !table.parking.is_empty() {
             self.open();
             let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
-            if parked::settle(table, Some(projection), op, stamp)? == Fate::Settled {
-                self.check_letters(id);
-                return Ok(());
+            match parked::settle(table, Some(projection), op, stamp) {
+                Ok(Fate::Free) => {}
+                Ok(Fate::Settled) => {
+                    self.check_letters(id);
+                    return Ok(());
+                }
+                Err(error) if error.kind.retry() == Retry::Never => {
+                    self.fail(id, error);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
         }
         let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };

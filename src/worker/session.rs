@@ -120,9 +120,12 @@ impl<'e> Session<'e> {
             match xact::caught(|| self.turn(careful_until)) {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
-                // Blamed on the data: the same changes again, one by one, tell which.
+                // Blamed on the data: the same changes again, under guard, tell which.
                 Err(error) if self.care == Care::Fast && error.kind.retry() == Retry::Never => {
-                    let place = format!("stream {} applies change by change", self.stream.id);
+                    let place = format!(
+                        "stream {} looks for the changes that can't be applied",
+                        self.stream.id
+                    );
                     warnings::tell(error.context(place));
                     *careful_until = Some(self.sent_end.max(self.position));
                     xact::recover();
