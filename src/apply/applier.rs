@@ -7,7 +7,7 @@ use crate::apply::route::Routes;
 use crate::apply::target::Target;
 use crate::apply::write::{self, Mode};
 use crate::batch::{BatchError, DeletePolicy, KeyChanges, Push, Shape, Stamp, TableBatch};
-use crate::catalog::table::{self, SyncedTable, TableState};
+use crate::catalog::table::{self, Resync, SyncedTable, TableState};
 use crate::catalog::{incident, stream};
 use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
@@ -60,6 +60,8 @@ pub struct Applier {
     /// Tables to be set aside with the next commit.
     failing: HashMap<i32, OdsError>,
     rereads: BTreeMap<i32, BTreeSet<Vec<String>>>,
+    /// Rows to be read again that lack nothing meanwhile.
+    doubtful: BTreeMap<i32, BTreeSet<Vec<String>>>,
     rows_written: u64,
     local_lsn: Option<u64>,
     /// What the memories of all loading tables hold.
@@ -90,6 +92,7 @@ impl Applier {
             is_open: false,
             failing: HashMap::new(),
             rereads: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
             rows_written: 0,
             local_lsn: None,
             ledger: Ledger::default(),
@@ -267,8 +270,7 @@ impl Applier {
                 table::read_anew(id)?;
                 reads_anew = true;
                 if let Some(table) = self.tables.get_mut(&id) {
-                    table.synced.state = TableState::Loading;
-                    table.begin_memory();
+                    table.begin_loading();
                 }
                 continue;
             }
@@ -329,7 +331,10 @@ impl Applier {
                 continue;
             }
             let mode = match table.synced.state {
-                TableState::Loading => Mode::Loading,
+                TableState::Loading => match table.synced.resync {
+                    Resync::None => Mode::Loading,
+                    Resync::Asked => Mode::Resync,
+                },
                 TableState::Live | TableState::Paused | TableState::Failed => Mode::Live,
             };
             let written = match self.care {
@@ -347,6 +352,9 @@ impl Applier {
                     self.rows_written += written.rows;
                     if !written.rereads.is_empty() {
                         self.rereads.entry(id).or_default().extend(written.rereads);
+                    }
+                    if !written.doubtful.is_empty() {
+                        self.doubtful.entry(id).or_default().extend(written.doubtful);
                     }
                 }
                 Err(error) if self.care == Care::Single && error.kind.retry() == Retry::Never => {
@@ -378,7 +386,12 @@ impl Applier {
             }
         }
         let mut reads_anew = false;
-        for (id, keys) in std::mem::take(&mut self.rereads) {
+        let mut rereads = std::mem::take(&mut self.rereads);
+        let lacking: BTreeSet<i32> = rereads.keys().copied().collect();
+        for (id, keys) in std::mem::take(&mut self.doubtful) {
+            rereads.entry(id).or_default().extend(keys);
+        }
+        for (id, keys) in rereads {
             let Some(table) = self.tables.get_mut(&id) else { continue };
             if !table.is_followed() {
                 continue;
@@ -394,6 +407,8 @@ impl Applier {
                 // Until they have come the table is not what its source was at any time.
                 table::set_state(id, TableState::Loading, Some(LACKS_VALUES), None)?;
                 table.synced.state = TableState::Loading;
+            } else if table.synced.resync == Resync::Asked && lacking.contains(&id) {
+                table::freeze(id)?;
             }
             table.begin_memory();
             table.synced.rereads.extend(keys);
@@ -485,6 +500,7 @@ impl Table {
     /// Counts as being read from now on.
     pub fn begin_loading(&mut self) {
         self.synced.state = TableState::Loading;
+        self.synced.resync = Resync::None;
         self.begin_memory();
     }
 
