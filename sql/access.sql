@@ -8,6 +8,8 @@ REVOKE ALL ON FUNCTION ods.alter_synced_table(regclass, text, text, interval, te
 REVOKE ALL ON FUNCTION ods.drop_synced_table(regclass, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.pause(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.resume(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ods.resync(regclass, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ods.cancel_resync(regclass) FROM PUBLIC;
 
 COMMENT ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text, text) IS
     'Creates a read-only table that follows a table of a source, or adopts an existing one; loading begins at commit';
@@ -19,6 +21,10 @@ COMMENT ON FUNCTION ods.pause(regclass) IS
     'Sets a synced table aside: readers keep its rows, changes pass by, the source keeps nothing for it';
 COMMENT ON FUNCTION ods.resume(regclass) IS
     'Brings a paused or failed table up to date, online, and lets it follow its stream again';
+COMMENT ON FUNCTION ods.resync(regclass, integer) IS
+    'Reads a synced table anew over the rows that are here, online: what is missing comes, what differs is fixed, what is gone goes';
+COMMENT ON FUNCTION ods.cancel_resync(regclass) IS
+    'Ends a resync that was asked for of a table that had missed nothing; what it has fixed stays';
 COMMENT ON FUNCTION ods.wait_for_position(text, text, interval) IS
     'Waits until everything up to a position of the server is visible here and safe from a crash';
 

@@ -107,6 +107,8 @@ SELECT pg_catalog.pg_extension_config_dump('ods.source_member', '');
 
 -- What a synced table is doing. `sweep` tells how far the search for rows that the source no longer
 -- has must go: it is needed whenever a load begins over rows that are already here.
+-- `resync` tells a load that somebody asked for, of a table that has missed nothing: its rows are as
+-- fresh as its stream meanwhile, and it may be cancelled.
 CREATE TABLE ods.table_state (
     table_id integer CONSTRAINT table_state_pkey PRIMARY KEY,
     state text NOT NULL CONSTRAINT table_state_state CHECK (state IN ('loading', 'live', 'paused', 'failed')),
@@ -118,6 +120,8 @@ CREATE TABLE ods.table_state (
     sweep_key text[],
     load_started_at timestamptz,
     load_rate double precision,
+    resync text NOT NULL DEFAULT 'none' CONSTRAINT table_state_resync CHECK (resync IN ('none', 'asked')),
+    rows_per_second integer CONSTRAINT table_state_rows_per_second CHECK (rows_per_second > 0),
     rows_applied bigint NOT NULL DEFAULT 0,
     last_error text,
     last_error_at timestamptz

@@ -27,6 +27,8 @@ COMMENT ON COLUMN ods.table_state.fresh_as_of IS 'How fresh it was when it was s
 COMMENT ON COLUMN ods.table_state.sweep IS 'Whether rows are yet to be looked for that the source no longer has';
 COMMENT ON COLUMN ods.table_state.sweep_key IS 'The last key that this search has looked at';
 COMMENT ON COLUMN ods.table_state.load_rate IS 'Rows a second at which the load reads';
+COMMENT ON COLUMN ods.table_state.resync IS 'Whether the load was asked for by ods.resync of a table that had missed nothing';
+COMMENT ON COLUMN ods.table_state.rows_per_second IS 'Rows a second that the load may read at most; null for no limit';
 COMMENT ON TABLE ods.reread IS 'Keys whose row must be read again: a change left out a value that is not here either';
 COMMENT ON TABLE ods.deferred_index IS 'Indexes that were set aside for a first load, and are built when the table follows its stream';
 COMMENT ON COLUMN ods.deferred_index.definition IS 'What comes behind CREATE INDEX name ON table';

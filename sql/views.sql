@@ -62,8 +62,8 @@ SELECT t.relation AS table_name,
             WHEN ts.state = 'loading' AND s.state <> 'fenced'
             THEN nullif(pg_catalog.concat_ws('; ', s.reason, ts.reason, l.progress), '')
             ELSE nullif(pg_catalog.concat_ws('; ', s.reason, d.reason, x.reason), '') END AS reason,
-       CASE WHEN ts.state = 'live' THEN s.fresh_as_of ELSE ts.fresh_as_of END AS fresh_as_of,
-       CASE WHEN ts.state = 'live' THEN s.staleness
+       CASE WHEN ts.is_followed THEN s.fresh_as_of ELSE ts.fresh_as_of END AS fresh_as_of,
+       CASE WHEN ts.is_followed THEN s.staleness
             WHEN ts.fresh_as_of IS NOT NULL
             THEN greatest(pg_catalog.clock_timestamp() + coalesce(s.clock_skew, interval '0') - ts.fresh_as_of, interval '0') END AS staleness,
        s.lag_bytes,
@@ -79,7 +79,9 @@ SELECT t.relation AS table_name,
        t.max_staleness,
        ts.since
   FROM ods.synced_table t
-  JOIN ods.table_state ts USING (table_id)
+  -- A resync that somebody asked for takes nothing away from how fresh the rows are.
+  JOIN (SELECT x.*, x.state = 'live' OR (x.resync = 'asked' AND x.fresh_as_of IS NULL) AS is_followed
+          FROM ods.table_state x) ts USING (table_id)
   JOIN ods.stream st USING (stream_id)
   JOIN ods.stream_status s ON s.server = st.server_name AND s.stream = st.stream_name
   -- The estimate is as old as the last ANALYZE at the source; it is none where there was none.

@@ -65,6 +65,8 @@ pgrx::extension_sql_file!(
         api::create::create_synced_table,
         api::verbs::pause,
         api::verbs::resume,
+        api::resync::resync,
+        api::resync::cancel_resync,
         api::verbs::drop_synced_table,
         api::alter::alter_synced_table,
         api::letters::retry_dead_letters,

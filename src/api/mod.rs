@@ -10,6 +10,7 @@ pub mod guard;
 pub mod letters;
 mod lookup;
 mod names;
+pub mod resync;
 mod target;
 mod types;
 pub mod verbs;

@@ -8,7 +8,7 @@ use crate::apply::target::Target;
 use crate::apply::write::{self, Mode};
 use crate::apply::{fix, guarded};
 use crate::batch::{BatchError, DeletePolicy, KeyChanges, Push, Shape, Stamp, TableBatch};
-use crate::catalog::table::{self, SyncedTable, TableState};
+use crate::catalog::table::{self, Resync, SyncedTable, TableState};
 use crate::catalog::{dead_letter, incident, stream};
 use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
@@ -66,6 +66,8 @@ pub struct Applier {
     /// Tables to be set aside with the next commit.
     failing: HashMap<i32, OdsError>,
     rereads: BTreeMap<i32, BTreeSet<Vec<String>>>,
+    /// Rows to be read again that lack nothing meanwhile.
+    doubtful: BTreeMap<i32, BTreeSet<Vec<String>>>,
     rows_written: u64,
     local_lsn: Option<u64>,
     /// What the memories of all loading tables hold.
@@ -97,6 +99,7 @@ impl Applier {
             is_open: false,
             failing: HashMap::new(),
             rereads: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
             rows_written: 0,
             local_lsn: None,
             ledger: Ledger::default(),
@@ -328,8 +331,7 @@ impl Applier {
                 table::read_anew(id)?;
                 reads_anew = true;
                 if let Some(table) = self.tables.get_mut(&id) {
-                    table.synced.state = TableState::Loading;
-                    table.begin_memory();
+                    table.begin_loading();
                 }
                 continue;
             }
@@ -396,7 +398,10 @@ impl Applier {
                 continue;
             }
             let mode = match table.synced.state {
-                TableState::Loading => Mode::Loading,
+                TableState::Loading => match table.synced.resync {
+                    Resync::None => Mode::Loading,
+                    Resync::Asked => Mode::Resync,
+                },
                 TableState::Live | TableState::Paused | TableState::Failed => Mode::Live,
             };
             let written = match self.care {
@@ -412,6 +417,9 @@ impl Applier {
                     self.rows_written += written.rows;
                     if !written.rereads.is_empty() {
                         self.rereads.entry(id).or_default().extend(written.rereads);
+                    }
+                    if !written.doubtful.is_empty() {
+                        self.doubtful.entry(id).or_default().extend(written.doubtful);
                     }
                     self.check_letters(id);
                 }
@@ -453,7 +461,12 @@ impl Applier {
             }
         }
         let mut reads_anew = false;
-        for (id, keys) in std::mem::take(&mut self.rereads) {
+        let mut rereads = std::mem::take(&mut self.rereads);
+        let lacking: BTreeSet<i32> = rereads.keys().copied().collect();
+        for (id, keys) in std::mem::take(&mut self.doubtful) {
+            rereads.entry(id).or_default().extend(keys);
+        }
+        for (id, keys) in rereads {
             let Some(table) = self.tables.get_mut(&id) else { continue };
             if !table.is_followed() {
                 continue;
@@ -469,6 +482,8 @@ impl Applier {
                 // Until they have come the table is not what its source was at any time.
                 table::set_state(id, TableState::Loading, Some(LACKS_VALUES), None)?;
                 table.synced.state = TableState::Loading;
+            } else if table.synced.resync == Resync::Asked && lacking.contains(&id) {
+                table::freeze(id)?;
             }
             table.begin_memory();
             table.synced.rereads.extend(keys);
@@ -615,6 +630,7 @@ impl Table {
     /// Counts as being read from now on.
     pub fn begin_loading(&mut self) {
         self.synced.state = TableState::Loading;
+        self.synced.resync = Resync::None;
         self.begin_memory();
     }
 

@@ -33,8 +33,7 @@ pub fn write_events(
     }
     match subxact::run(|| write_in_order(table, &free, mode)) {
         Ok(more) => {
-            written.rows += more.rows;
-            written.rereads.extend(more.rereads);
+            written.add(more);
             Ok(())
         }
         Err(error) if error.kind.retry() != Retry::Never => Err(error),

@@ -25,6 +25,9 @@ pub enum Mode {
     /// Rows are still missing: an update of one that is not here is none of ours, the loader will
     /// bring it.
     Loading,
+    /// Every row of the source should be here, and is being compared: one that turns out not to be
+    /// is none to stumble over.
+    Resync,
     /// The batch says how rows must be; only those that differ are touched.
     Reconcile,
 }
@@ -36,6 +39,8 @@ pub struct Written {
     pub rows: u64,
     /// Keys of rows that lack a value, which must be read again from the source.
     pub rereads: Vec<Vec<String>>,
+    /// Keys of rows that were completed by values here that have not been compared yet.
+    pub doubtful: Vec<Vec<String>>,
 }
 
 impl Written {
@@ -43,6 +48,7 @@ impl Written {
     pub fn add(&mut self, more: Self) {
         self.rows += more.rows;
         self.rereads.extend(more.rereads);
+        self.doubtful.extend(more.doubtful);
     }
 }
 
@@ -61,6 +67,7 @@ struct Work<'b> {
     here: Vec<(Whole<'b>, Option<i64>)>,
     partial: HashMap<Vec<bool>, Vec<NetRow<'b>>>,
     rereads: Vec<Vec<String>>,
+    doubtful: Vec<Vec<String>>,
 }
 
 /// Writes a batch; the caller holds the transaction.
@@ -76,6 +83,7 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     let mut work = sort_out(&spi, target, batch, mode, moves)?;
     delete(&spi, target, &work)?;
     let mut rereads = std::mem::take(&mut work.rereads);
+    let doubtful = std::mem::take(&mut work.doubtful);
     if target.shape.has_user_sql()
         || mode != Mode::Live
         || target.shape.on_delete != OnDelete::Delete
@@ -90,7 +98,7 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
             rereads.extend(missing);
         }
     }
-    Ok(Written { rows, rereads })
+    Ok(Written { rows, rereads, doubtful })
 }
 
 /// What became of the change of a key, where it stands alone in a batch.
@@ -170,7 +178,8 @@ fn sort_out<'b>(
 
 /// Takes absent values from the local rows; where there is none, or a transform has changed it,
 /// the row must be read again. So must one that came from another key while rows are still being
-/// read: what stands under that key here may be older, or another row that has taken it since.
+/// read: what stands under that key here may be older, or another row that has taken it since. Where
+/// rows are only compared it is taken nevertheless, so that nobody misses the row until it has come.
 fn complete<'b>(
     spi: &Connection,
     target: &mut Target,
@@ -178,9 +187,10 @@ fn complete<'b>(
     mode: Mode,
     work: &mut Work<'b>,
 ) -> Result<()> {
+    let is_moved = |row: &NetRow<'_>| matches!(row.origin, Origin::Moved(_));
     let (moved, incomplete): (Vec<_>, Vec<_>) = incomplete
         .into_iter()
-        .partition(|(row, _)| mode != Mode::Live && matches!(row.origin, Origin::Moved(_)));
+        .partition(|(row, _)| matches!(mode, Mode::Loading | Mode::Reconcile) && is_moved(row));
     for (row, _) in moved {
         work.rereads.push(key_text(row.key)?);
     }
@@ -214,6 +224,9 @@ fn complete<'b>(
                 Value::Text(text) => CString::new(text.as_bytes()).ok(),
             })
             .collect();
+        if mode == Mode::Resync && is_moved(&row) {
+            work.doubtful.push(key_text(row.key)?);
+        }
         let whole = (Whole::Completed(completed), row.committed_at_us);
         match row.origin {
             Origin::Here => work.here.push(whole),

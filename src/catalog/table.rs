@@ -72,6 +72,15 @@ impl OnError {
     }
 }
 
+/// What a load is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resync {
+    /// It brings what is not here yet, or was missed.
+    None,
+    /// Somebody asked for it, and the table had missed nothing.
+    Asked,
+}
+
 /// A relation of the source that feeds a synced table.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -164,6 +173,10 @@ pub struct SyncedTable {
     pub rereads: BTreeSet<Vec<String>>,
     /// When the load began, which tells one load from the next.
     pub load_started: Option<TimestampWithTimeZone>,
+    /// What the load is for.
+    pub resync: Resync,
+    /// How many rows a second the load may read.
+    pub rows_per_second: Option<usize>,
 }
 
 impl SyncedTable {
@@ -182,6 +195,12 @@ impl SyncedTable {
     /// Whether rows of every member have been read, and searched for those that are gone.
     pub fn is_whole(&self) -> bool {
         self.sweep == Sweep::None && self.members.iter().all(|member| member.loaded)
+    }
+
+    /// Whether every change of the source up to the stream's position is here.
+    pub fn misses_nothing(&self) -> bool {
+        self.state == TableState::Live
+            || (self.state == TableState::Loading && self.resync == Resync::Asked)
     }
 
     /// The name for messages, as SQL.
@@ -224,7 +243,8 @@ pub fn of_stream(stream_id: i32) -> Result<Vec<SyncedTable>> {
             .select(
                 "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, n.nspname::text AS schema, \
                         c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
-                        t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, s.state, s.sweep, s.sweep_key, s.load_started_at \
+                        t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, s.state, s.sweep, s.sweep_key, s.load_started_at, \
+                        s.resync, s.rows_per_second \
                  FROM ods.synced_table t \
                  JOIN ods.table_state s USING (table_id) \
                  JOIN pg_catalog.pg_class c ON c.oid = t.relation \
@@ -247,6 +267,7 @@ pub fn of_stream(stream_id: i32) -> Result<Vec<SyncedTable>> {
 fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
     let state: String = need(row, "state")?;
     let sweep: String = need(row, "sweep")?;
+    let resync: String = need(row, "resync")?;
     Ok(SyncedTable {
         id: need(row, "table_id")?,
         relation: need(row, "relation")?,
@@ -268,6 +289,9 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         members: Vec::new(),
         rereads: BTreeSet::new(),
         load_started: maybe(row, "load_started_at"),
+        resync: if resync == "asked" { Resync::Asked } else { Resync::None },
+        rows_per_second: maybe::<i32>(row, "rows_per_second")
+            .and_then(|rows| usize::try_from(rows).ok()),
     })
 }
 
@@ -381,13 +405,25 @@ pub fn set_state(
     execute(
         "UPDATE ods.table_state s SET state = $2, reason = $3, fix = $4, since = pg_catalog.clock_timestamp(), \
                 fresh_as_of = CASE WHEN $2 = 'live' THEN NULL \
-                    WHEN s.state = 'live' THEN (SELECT p.fresh_as_of FROM ods.stream_position p \
+                    WHEN s.state = 'live' OR (s.resync = 'asked' AND s.fresh_as_of IS NULL) THEN (SELECT p.fresh_as_of FROM ods.stream_position p \
                          JOIN ods.synced_table t ON t.stream_id = p.stream_id WHERE t.table_id = $1) \
                     ELSE s.fresh_as_of END, \
+                resync = 'none', rows_per_second = CASE WHEN $2 <> 'live' THEN s.rows_per_second END, \
                 last_error = CASE WHEN $2 = 'failed' THEN $3 ELSE s.last_error END, \
                 last_error_at = CASE WHEN $2 = 'failed' THEN pg_catalog.clock_timestamp() ELSE s.last_error_at END \
          WHERE s.table_id = $1",
         &[table_id.into(), state.name().into(), reason.into(), fix.into()],
+    )?;
+    Ok(())
+}
+
+/// Freezes what a table that is resynced counts as fresh as of: rows of it lack values.
+pub fn freeze(table_id: i32) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state s SET fresh_as_of = (SELECT p.fresh_as_of FROM ods.stream_position p \
+             JOIN ods.synced_table t ON t.stream_id = p.stream_id WHERE t.table_id = $1) \
+         WHERE s.table_id = $1 AND s.fresh_as_of IS NULL",
+        &[table_id.into()],
     )?;
     Ok(())
 }
@@ -516,7 +552,8 @@ pub fn read_members_anew(table_id: i32, members: &[u32]) -> Result<()> {
 /// of: what was found out now may have been so since `at`.
 pub fn freeze_at(table_id: i32, at: Option<i64>) -> Result<()> {
     execute(
-        "UPDATE ods.table_state SET fresh_as_of = least(fresh_as_of, $2) WHERE table_id = $1 AND state <> 'live'",
+        "UPDATE ods.table_state SET fresh_as_of = least(fresh_as_of, $2) \
+         WHERE table_id = $1 AND state <> 'live' AND NOT (resync = 'asked' AND fresh_as_of IS NULL)",
         &[
             table_id.into(),
             at.map(TimestampWithTimeZone::try_from).and_then(std::result::Result::ok).into(),
@@ -601,4 +638,44 @@ pub fn read_anew(table_id: i32) -> Result<()> {
     )?;
     execute("DELETE FROM ods.reread WHERE table_id = $1", &[table_id.into()])?;
     set_state(table_id, TableState::Loading, Some("reconciling with the source"), None)
+}
+
+/// Has a table that misses nothing read over the rows that are here, which stay as fresh as its
+/// stream. Rows that lack a value are still to be read again by themselves, since this may be
+/// cancelled.
+pub fn resync(table_id: i32) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state SET state = 'loading', resync = 'asked', reason = 'reconciling with the source', \
+                fix = NULL, since = pg_catalog.clock_timestamp(), sweep = 'due', sweep_key = NULL, load_rate = NULL, \
+                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
+    execute(
+        "UPDATE ods.source_member SET state = 'loading', last_key = NULL, rows_done = 0 WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
+    Ok(())
+}
+
+/// Leaves nothing to read of a table but rows that lack a value; the worker ends the load.
+pub fn cancel_resync(table_id: i32) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state SET sweep = 'none', sweep_key = NULL, reason = NULL, rows_per_second = NULL, \
+                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
+    execute(
+        "UPDATE ods.source_member SET state = 'loaded' WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
+    Ok(())
+}
+
+/// Bounds the rows a second that the load of a table reads.
+pub fn limit_rate(table_id: i32, rows_per_second: Option<i32>) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state SET rows_per_second = $2 WHERE table_id = $1",
+        &[table_id.into(), rows_per_second.into()],
+    )?;
+    Ok(())
 }

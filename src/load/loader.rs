@@ -110,6 +110,10 @@ pub struct Loader {
     said: HashMap<i32, Option<String>>,
     /// When the last range of each table came, or its first was asked for.
     paced: HashMap<i32, Instant>,
+    /// Until when tables whose load is bounded are not read.
+    resting: HashMap<i32, Instant>,
+    /// When the question on its way was sent.
+    sent: Instant,
     indexes_wait: bool,
 }
 
@@ -140,6 +144,8 @@ impl Loader {
             phases: HashMap::new(),
             said: HashMap::new(),
             paced: HashMap::new(),
+            resting: HashMap::new(),
+            sent: Instant::now(),
             indexes_wait: false,
         }
     }
@@ -151,7 +157,9 @@ impl Loader {
 
     /// When to look again although nothing arrives.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.writers.values().map(|writers| writers.again).min()
+        let now = Instant::now();
+        let resting = self.resting.values().copied().filter(|until| *until > now);
+        self.writers.values().map(|writers| writers.again).chain(resting).min()
     }
 
     /// Whether a load that indexes wait for has ended since this was last asked.
@@ -178,6 +186,7 @@ impl Loader {
         self.writers.retain(|id, _| wanted.contains(id));
         self.phases.retain(|id, _| wanted.contains(id));
         self.paced.retain(|id, _| wanted.contains(id));
+        self.resting.retain(|id, _| wanted.contains(id));
         // The reason of a table may have been set by whoever changed its state.
         self.said.clear();
         if self.step.table().is_some_and(|table| !wanted.contains(&table)) {
@@ -193,6 +202,7 @@ impl Loader {
         self.writers.remove(&table);
         self.phases.remove(&table);
         self.paced.remove(&table);
+        self.resting.remove(&table);
         // An answer that is still on its way belongs to what was before.
         if self.step.table() == Some(table) {
             self.step = Step::Nothing;
@@ -272,6 +282,15 @@ impl Loader {
         let Some(table) = applier.table(id) else { return };
         if table.memory.is_none() {
             return;
+        }
+        if let Some(per_second) = table.synced.rows_per_second {
+            let asked = match &what {
+                What::Range { .. } => rows.len(),
+                What::Sweep { keys } => keys.len(),
+                What::Rereads { .. } => 0,
+            };
+            let rest = Duration::from_secs_f64(asked as f64 / per_second.max(1) as f64);
+            self.resting.insert(id, self.sent + rest);
         }
         let mut last_key = None;
         let mut is_last = false;
@@ -361,23 +380,31 @@ impl Loader {
         published: &HashSet<i32>,
         access: &ServerAccess,
     ) -> Result<()> {
-        let mut candidates: Vec<(bool, i32)> = applier
+        let mut candidates: Vec<(bool, bool, i32)> = applier
             .tables()
             .filter(|table| table.memory.is_some() && table.is_followed())
             .filter(|table| published.contains(&table.synced.id))
-            .map(|table| (table.synced.is_whole(), table.synced.id))
+            .map(|table| {
+                let synced = &table.synced;
+                (synced.is_whole(), synced.rereads.is_empty(), synced.id)
+            })
             .collect();
         // A table that lacks single rows does not wait for one that is read from end to end.
-        candidates.sort_unstable_by_key(|(is_whole, id)| (!is_whole, *id));
+        candidates.sort_unstable_by_key(|(is_whole, _, id)| (!is_whole, *id));
         let now = Instant::now();
-        for (_, id) in candidates {
+        for (is_whole, lacks_nothing, id) in candidates {
+            if !is_whole && self.resting.get(&id).is_some_and(|until| *until > now) {
+                continue;
+            }
             if self.refused.get(&id).is_some_and(|(until, _)| *until > now) {
                 continue;
             }
             if !self.is_connected(access, id) {
                 return Ok(());
             }
-            if !self.settled.contains(&id) {
+            // Nothing is to be read of a table whose resync was cancelled.
+            let has_rows_to_read = !is_whole || !lacks_nothing;
+            if has_rows_to_read && !self.settled.contains(&id) {
                 if self.writers.get(&id).is_some_and(|writers| writers.again > now) {
                     continue;
                 }
@@ -399,6 +426,7 @@ impl Loader {
             let sql = self.sql(table, &what);
             let patience = settings::network_timeout() * CHUNK_PATIENCE;
             self.exchange()?.send(&sql, Deadline::after(patience), settings::chunk_bytes())?;
+            self.sent = now;
             self.step = Step::Reading { table: id, what };
             return Ok(());
         }
@@ -414,6 +442,9 @@ impl Loader {
         };
         let is_pending = applier.has_pending();
         let Some(table) = applier.table(id) else { return Ok(None) };
+        // A bounded load reads no more than a second's worth at once.
+        let at_once = table.synced.rows_per_second.unwrap_or(usize::MAX).max(1);
+        let limit = limit.min(at_once);
         if table.synced.state == TableState::Loading {
             for member in table.synced.members.iter().filter(|member| !member.loaded) {
                 let cursor = self
@@ -432,7 +463,8 @@ impl Loader {
         }
         let Some(table) = applier.table(id) else { return Ok(None) };
         if table.synced.state == TableState::Loading && table.synced.sweep == Sweep::Due {
-            let keys = xact::in_transaction(|| apply_chunk::local_keys(table, SWEEP_KEYS))?;
+            let most = i64::try_from(at_once).unwrap_or(SWEEP_KEYS).min(SWEEP_KEYS);
+            let keys = xact::in_transaction(|| apply_chunk::local_keys(table, most))?;
             if !keys.is_empty() {
                 self.phases.insert(id, "looking for rows that the source no longer has");
                 return Ok(Some(What::Sweep { keys }));
@@ -540,7 +572,10 @@ impl Loader {
             } else if let Some(phase) = self.phases.get(&id) {
                 Some((*phase).to_owned())
             } else if table.synced.sweep == Sweep::Due {
-                Some("reconciling with the source".to_owned())
+                let bound = table.synced.rows_per_second;
+                let bound =
+                    bound.map_or_else(String::new, |rows| format!(", at most {rows} rows/s"));
+                Some(format!("reconciling with the source{bound}"))
             } else {
                 None
             };

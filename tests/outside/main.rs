@@ -27,6 +27,7 @@ mod locks;
 mod partitions;
 mod restore;
 mod resume;
+mod resync;
 mod rows;
 mod secrets;
 mod servers;

@@ -29,7 +29,7 @@ pub fn compare(
 ) -> Result<bool> {
     let followed: Vec<i32> = applier
         .tables()
-        .filter(|table| table.synced.state == TableState::Live)
+        .filter(|table| table.synced.misses_nothing())
         .map(|table| table.synced.id)
         .collect();
     let changed = look(heartbeat, stream, access, applier, upkeep)?;
@@ -70,7 +70,7 @@ fn look(
         let anew = heartbeat.published.iter().find(|there| {
             there.root_schema == synced.source_schema && there.root_name == synced.source_table
         });
-        if carried.is_empty() && synced.state == TableState::Live {
+        if carried.is_empty() && synced.misses_nothing() {
             lost(stream, synced)?;
             changed = true;
         } else if carried.is_empty()
@@ -348,7 +348,7 @@ fn tell(
     synced: &SyncedTable,
     obstacle: &Obstacle,
 ) -> Result<bool> {
-    let was_live = synced.state == TableState::Live;
+    let was_live = synced.misses_nothing();
     if !was_live && upkeep.told.get(&synced.id) == Some(obstacle) {
         return Ok(false);
     }
@@ -459,9 +459,9 @@ fn change_members(synced: &SyncedTable, carried: &[&Published]) -> Result<()> {
             )?;
         }
         // A partition that was attached with rows may hold keys that stood elsewhere before.
-        let is_new = synced.state == TableState::Live;
+        let is_new = synced.misses_nothing();
         begin_again(synced.id, if gone || is_new { Sweep::Due } else { Sweep::None })?;
-        if synced.state == TableState::Live {
+        if is_new {
             table::set_state(synced.id, TableState::Loading, Some(PARTITIONS_CHANGED), None)?;
         }
         Ok(())

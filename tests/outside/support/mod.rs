@@ -4,5 +4,6 @@ pub mod background;
 pub mod checksum;
 pub mod client;
 pub mod cluster;
+pub mod differ;
 pub mod load;
 pub mod pair;
