@@ -23,6 +23,31 @@ const FIRST_OF_USERS: u32 = 16_384;
 /// Deeper than any type that a person made.
 const DEEPEST: usize = 32;
 
+/// Built-in types whose values name what only the source has, by its oid or its role, or that can't
+/// be read from text. They are text here.
+const OF_THE_SOURCE: &[&str] = &[
+    "aclitem",
+    "gtsvector",
+    "pg_brin_bloom_summary",
+    "pg_brin_minmax_multi_summary",
+    "pg_dependencies",
+    "pg_mcv_list",
+    "pg_ndistinct",
+    "pg_node_tree",
+    "regclass",
+    "regcollation",
+    "regconfig",
+    "regdatabase",
+    "regdictionary",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
+    "regtype",
+];
+
 /// A type of the source as it will be here.
 #[derive(Clone, Debug)]
 pub enum LocalType {
@@ -136,6 +161,13 @@ fn plan_type(
     sql: &str,
     depth: usize,
 ) -> Result<Option<LocalType>> {
+    if oid < FIRST_OF_USERS
+        && let (element, array) =
+            sql.strip_suffix("[]").map_or((sql, ""), |element| (element, "[]"))
+        && OF_THE_SOURCE.contains(&element)
+    {
+        return Ok(Some(LocalType::Known(format!("text{array}"))));
+    }
     // The name comes from the source: what Postgres can't read as one type never gets further.
     let known =
         Spi::get_one_with_args::<String>("SELECT pg_catalog.to_regtype($1)::text", &[sql.into()])

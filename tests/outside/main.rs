@@ -34,4 +34,5 @@ mod status;
 mod torn;
 mod transform;
 mod types;
+mod values;
 mod versions;
