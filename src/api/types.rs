@@ -222,6 +222,26 @@ fn plan_part(
 }
 
 impl LocalType {
+    /// Every name of it: its own, its labels, those of its parts.
+    pub fn names(&self) -> Vec<&str> {
+        let (name, definition) = match self {
+            Self::Known(name) => return vec![name],
+            Self::Own { name, definition, .. } => (name, definition),
+        };
+        let mut names = vec![name.as_str()];
+        match definition {
+            Definition::Enum(labels) => names.extend(labels.iter().map(String::as_str)),
+            Definition::Domain(base) => names.extend(base.kind.names()),
+            Definition::Composite(parts) => {
+                for (name, part) in parts {
+                    names.push(name);
+                    names.extend(part.kind.names());
+                }
+            }
+        }
+        names
+    }
+
     /// The type as SQL, after making it in `schema` if it must be made.
     pub fn ensure(&self, schema: &str) -> Result<String> {
         let (name, definition, is_array) = match self {

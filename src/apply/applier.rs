@@ -111,6 +111,11 @@ impl Applier {
         self.is_open = false;
     }
 
+    /// The encoding in which text comes, a `pg_enc` number.
+    pub fn encoding(&self) -> i32 {
+        self.encoding
+    }
+
     /// How changes are gathered from now on.
     pub fn set_care(&mut self, care: Care) {
         self.care = care;

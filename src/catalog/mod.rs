@@ -2,5 +2,6 @@
 
 pub mod deferred_index;
 pub mod incident;
+pub mod key;
 pub mod stream;
 pub mod table;

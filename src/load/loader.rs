@@ -8,9 +8,9 @@ use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::chunk::{ChunkSource, Rows, key_of, refusal};
 use crate::load::writers::{self, Writers};
 use crate::pg::wait::{Deadline, Watch};
-use crate::pg::xact;
+use crate::pg::{encoding, xact};
 use crate::settings;
-use crate::source::postgres::connect::{ServerAccess, connect_sql};
+use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::exchange::{Answer, Exchange};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -262,6 +262,7 @@ impl Loader {
     }
 
     fn received(&mut self, applier: &mut Applier, id: i32, what: What, rows: Rows, cut: bool) {
+        let encoding = applier.encoding();
         let Some(table) = applier.table(id) else { return };
         if table.memory.is_none() {
             return;
@@ -272,7 +273,7 @@ impl Loader {
         if let What::Range { member, limit } = &what {
             if !rows.is_empty() {
                 self.row_bytes.insert(id, (rows.lines.len() / rows.len()).max(1));
-                last_key = match last_key_of(&rows, &table.synced.key()) {
+                last_key = match last_key_of(&rows, &table.synced.key(), encoding) {
                     Ok(key) => key,
                     Err(error) => {
                         self.restart(id);
@@ -362,6 +363,7 @@ impl Loader {
             .collect();
         // A table that lacks single rows does not wait for one that is read from end to end.
         candidates.sort_unstable_by_key(|(is_whole, id)| (!is_whole, *id));
+        let encoding = applier.encoding();
         let now = Instant::now();
         for (_, id) in candidates {
             if self.refused.get(&id).is_some_and(|(until, _)| *until > now) {
@@ -386,7 +388,7 @@ impl Loader {
                 Err(error) => return Err(error),
             };
             let Some(table) = applier.table(id) else { continue };
-            let sql = self.sql(table, &what);
+            let sql = self.sql(table, &what, encoding);
             let patience = settings::network_timeout() * CHUNK_PATIENCE;
             self.exchange(access)?.send(
                 &sql,
@@ -407,6 +409,7 @@ impl Loader {
             Some(bytes) => (settings::chunk_bytes() / bytes).clamp(1, settings::chunk_rows()),
         };
         let is_pending = applier.has_pending();
+        let encoding = applier.encoding();
         let Some(table) = applier.table(id) else { return Ok(None) };
         if table.synced.state == TableState::Loading {
             for member in table.synced.members.iter().filter(|member| !member.loaded) {
@@ -426,7 +429,8 @@ impl Loader {
         }
         let Some(table) = applier.table(id) else { return Ok(None) };
         if table.synced.state == TableState::Loading && table.synced.sweep == Sweep::Due {
-            let keys = xact::in_transaction(|| apply_chunk::local_keys(table, SWEEP_KEYS))?;
+            let keys =
+                xact::in_transaction(|| apply_chunk::local_keys(table, SWEEP_KEYS, encoding))?;
             if !keys.is_empty() {
                 self.phases.insert(id, "looking for rows that the source no longer has");
                 return Ok(Some(What::Sweep { keys }));
@@ -466,7 +470,7 @@ impl Loader {
         Ok(None)
     }
 
-    fn sql(&self, table: &Table, what: &What) -> String {
+    fn sql(&self, table: &Table, what: &What, encoding: i32) -> String {
         let synced = &table.synced;
         let key = synced.key();
         let source = ChunkSource {
@@ -476,6 +480,7 @@ impl Loader {
                 .map(|&column| synced.columns[column].source_type.clone())
                 .collect(),
             key,
+            encoding: encoding::name(encoding),
         };
         match what {
             What::Range { member, limit } => {
@@ -544,7 +549,7 @@ impl Loader {
 
     fn exchange(&mut self, access: &ServerAccess) -> Result<&mut Exchange> {
         if self.exchange.is_none() {
-            let connection = connect_sql(access, Deadline::after(settings::connect_timeout()))?;
+            let connection = connect_control(access, Deadline::after(settings::connect_timeout()))?;
             self.exchange = Some(Exchange::new(connection));
         }
         self.exchange
@@ -554,11 +559,11 @@ impl Loader {
 }
 
 /// The key of the last row.
-fn last_key_of(rows: &Rows, key: &[usize]) -> Result<Option<Vec<String>>> {
+fn last_key_of(rows: &Rows, key: &[usize], encoding: i32) -> Result<Option<Vec<String>>> {
     let Some(key) = key_of(rows.line(rows.len() - 1), key) else { return Ok(None) };
-    key.into_iter()
-        .map(String::from_utf8)
-        .collect::<std::result::Result<_, _>>()
-        .map(Some)
-        .map_err(|_| OdsError::new(ErrorKind::Unsupported, "a key is not valid UTF-8"))
+    let as_text = || apply_chunk::key_text(key.iter().map(Vec::as_slice), encoding);
+    if key.iter().all(|part| part.is_ascii()) {
+        return as_text().map(Some);
+    }
+    xact::with_catalog(as_text).map(Some)
 }
