@@ -3,6 +3,7 @@
 //! An [`OdsError`] is written for the person in psql: the message says what happened and to what,
 //! the hint is a command to paste. Messages never carry row values or secrets.
 
+use crate::pg::encoding;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use std::fmt;
@@ -205,12 +206,13 @@ impl std::error::Error for OdsError {}
 
 impl From<OdsError> for ErrorReport {
     fn from(error: OdsError) -> Self {
-        let mut report = Self::new(error.kind.sqlstate(), error.message, RAISED_BY);
+        let mut report =
+            Self::new(error.kind.sqlstate(), encoding::told(&error.message), RAISED_BY);
         if let Some(detail) = error.detail {
-            report = report.set_detail(detail);
+            report = report.set_detail(encoding::told(&detail));
         }
         if let Some(hint) = error.hint {
-            report = report.set_hint(hint);
+            report = report.set_hint(encoding::told(&hint));
         }
         report
     }

@@ -47,6 +47,8 @@ pub struct Table {
     pub memory: Option<Memory>,
     ledger: Ledger,
     rows_applied: i64,
+    /// The encoding that text comes in.
+    pub encoding: i32,
     /// Keys whose changes can't be applied.
     pub parking: Parking,
     /// The events of the batch, where it is written under guard.
@@ -120,6 +122,11 @@ impl Applier {
     /// Takes note that the open transaction was rolled back, with nothing in it but a chunk.
     pub fn forget_transaction(&mut self) {
         self.is_open = false;
+    }
+
+    /// The encoding in which text comes, a `pg_enc` number.
+    pub fn encoding(&self) -> i32 {
+        self.encoding
     }
 
     /// How changes are gathered from now on.
@@ -567,6 +574,7 @@ impl Table {
             memory: None,
             ledger,
             rows_applied: 0,
+            encoding,
             parking,
             log: None,
         };

@@ -13,7 +13,7 @@ use crate::catalog::table::SyncedColumn;
 use crate::decode::cell::Cell;
 use crate::decode::change::{Old, Op};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
-use crate::pg::subxact;
+use crate::pg::{encoding, subxact};
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 
@@ -131,7 +131,7 @@ fn settle_event(
     let columns = table.synced.columns.len();
     let event = scratch.read(columns, projection, op).map_err(bad_change)?;
     let key_columns = table.synced.key();
-    let (new_key, old_key) = keys_of(&event, &key_columns)?;
+    let (new_key, old_key) = keys_of(&event, &key_columns, table.encoding)?;
     let touched: Vec<&Key> = new_key
         .iter()
         .chain(&old_key)
@@ -177,7 +177,8 @@ fn write_whole(
 ) -> Result<()> {
     let mut batch = TableBatch::new(table.plain_shape());
     if let Some(old) = old_key {
-        push_gone(&mut batch, table.synced.columns.len(), key_columns, old, stamp)?;
+        let old: Vec<Vec<u8>> = old.iter().map(|part| bytes(part, table.encoding)).collect();
+        push_gone(&mut batch, table.synced.columns.len(), key_columns, &old, stamp)?;
     }
     if let Event::Insert { new } | Event::Update { new, .. } = event {
         batch.push_base(new.cells(), Some(stamp.committed_at_us)).map_err(bad_change)?;
@@ -185,18 +186,23 @@ fn write_whole(
     write::write(&mut table.target, &mut batch, Mode::Reconcile).map(|_| ())
 }
 
+/// A part of a key as the source writes it; every key here came from there.
+fn bytes(part: &str, encoding: i32) -> Vec<u8> {
+    encoding::from_utf8(part, encoding).unwrap_or_else(|| part.as_bytes().to_vec())
+}
+
 /// Puts the deletion of a key into a batch.
-pub fn push_gone(
+fn push_gone(
     batch: &mut TableBatch,
     columns: usize,
     key_columns: &[usize],
-    key: &[String],
+    key: &[Vec<u8>],
     stamp: Stamp,
 ) -> Result<()> {
     let mut row = crate::decode::cell::TupleBuf::new();
     for column in 0..columns {
         let cell = match key_columns.iter().position(|part| *part == column) {
-            Some(position) => Cell::Text(key[position].as_bytes()),
+            Some(position) => Cell::Text(&key[position]),
             None => Cell::Null,
         };
         row.push(cell).map_err(|error| OdsError::new(ErrorKind::Bug, error.to_string()))?;
@@ -210,7 +216,7 @@ pub fn push_gone(
 pub fn park_event(table: &mut Table, op: &Op<'_>, stamp: Stamp, error: &OdsError) -> Result<()> {
     let mut scratch = Scratch::default();
     let event = scratch.read(table.synced.columns.len(), None, op).map_err(bad_change)?;
-    let (new_key, old_key) = keys_of(&event, &table.synced.key())?;
+    let (new_key, old_key) = keys_of(&event, &table.synced.key(), table.encoding)?;
     let letter = letter_of(table, &event, new_key, old_key, stamp, error)?;
     table.parking.keep(letter);
     Ok(())
@@ -222,7 +228,7 @@ pub fn park_read(table: &mut Table, key: Key, row: Option<Vec<Option<Vec<u8>>>>,
         let columns = table.synced.columns.iter().zip(row);
         let values = columns.map(|(column, value)| {
             let cell = value.as_deref().map_or(Cell::Null, Cell::Text);
-            (column.source_name.clone(), json_of(cell))
+            (column.source_name.clone(), json_of(cell, table.encoding))
         });
         Json::Object(values.collect())
     };
@@ -242,7 +248,11 @@ pub fn park_read(table: &mut Table, key: Key, row: Option<Vec<Option<Vec<u8>>>>,
 
 /// The key that the event leaves its row at, none for a delete, and the one that its row had before
 /// where that is another.
-fn keys_of(event: &Event<'_>, columns: &[usize]) -> Result<(Option<Key>, Option<Key>)> {
+fn keys_of(
+    event: &Event<'_>,
+    columns: &[usize],
+    encoding: i32,
+) -> Result<(Option<Key>, Option<Key>)> {
     let key = |fields: &Fields<'_>, old: Option<&Fields<'_>>| -> Result<Key> {
         columns
             .iter()
@@ -252,8 +262,8 @@ fn keys_of(event: &Event<'_>, columns: &[usize]) -> Result<(Option<Key>, Option<
                     (cell, _) => cell,
                 };
                 match cell {
-                    Cell::Text(text) => String::from_utf8(text.to_vec()).map_err(|_| {
-                        OdsError::new(ErrorKind::Unsupported, "a key is not valid UTF-8")
+                    Cell::Text(text) => encoding::to_utf8(text, encoding).ok_or_else(|| {
+                        OdsError::new(ErrorKind::Unsupported, "a key is no valid text here")
                     }),
                     Cell::Null => Err(bad_change(BatchError::NullKey { column })),
                     Cell::Absent => Err(bad_change(BatchError::AbsentKey { column })),
@@ -296,8 +306,8 @@ fn letter_of(
         key,
         other_key,
         operation,
-        new_row: new.map(|row| json_row(columns, row)),
-        old_row: old.map(|row| json_row(columns, &row.fields())),
+        new_row: new.map(|row| json_row(columns, row, table.encoding)),
+        old_row: old.map(|row| json_row(columns, &row.fields(), table.encoding)),
         committed_at_us: Some(stamp.committed_at_us),
         sqlstate: Some(error.kind.sqlstate_text()),
         error: error.message.clone(),
@@ -305,27 +315,29 @@ fn letter_of(
 }
 
 /// A row under the source's names; what the change leaves out is left out.
-fn json_row(columns: &[SyncedColumn], row: &Fields<'_>) -> Json {
+fn json_row(columns: &[SyncedColumn], row: &Fields<'_>, encoding: i32) -> Json {
     let values = columns.iter().zip(row.cells());
     Json::Object(
         values
             .filter(|(_, cell)| *cell != Cell::Absent)
-            .map(|(column, cell)| (column.source_name.clone(), json_of(cell)))
+            .map(|(column, cell)| (column.source_name.clone(), json_of(cell, encoding)))
             .collect(),
     )
 }
 
-/// A value as its text, or as its bytes where they are no text.
-fn json_of(cell: Cell<'_>) -> Json {
-    match cell {
-        Cell::Null | Cell::Absent => Json::Null,
-        Cell::Text(text) => match std::str::from_utf8(text) {
-            Ok(text) if !text.contains('\0') => Json::String(text.to_owned()),
-            _ => {
-                let hex: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
-                Json::Object(Map::from_iter([("bytes".to_owned(), Json::String(hex))]))
-            }
-        },
+/// A value as its text, or as its bytes where they are no text that this database can hold.
+fn json_of(cell: Cell<'_>, encoding: i32) -> Json {
+    let Cell::Text(text) = cell else { return Json::Null };
+    let readable = (text.is_ascii() || encoding::is_utf8_here())
+        .then(|| encoding::to_utf8(text, encoding))
+        .flatten()
+        .filter(|text| !text.contains('\0'));
+    match readable {
+        Some(text) => Json::String(text),
+        None => {
+            let hex: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
+            Json::Object(Map::from_iter([("bytes".to_owned(), Json::String(hex))]))
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! A chunk some rows of which can't be written: the others are, and those are parked.
 
 use crate::apply::applier::Applier;
-use crate::apply::chunk::{missing_of, reconcile};
+use crate::apply::chunk::{key_text, missing_of, reconcile};
 use crate::apply::parked;
 use crate::catalog::dead_letter::Key;
-use crate::error::{ErrorKind, OdsError, Result, Retry};
+use crate::error::{Result, Retry};
 use crate::load::chunk::{Rows, key_of};
 use crate::load::copy_text;
 use crate::load::loader::{Chunk, What};
@@ -22,8 +22,10 @@ pub fn reconcile_in_parts(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Ke
         Err(error) if error.kind.retry() != Retry::Never => Err(error),
         Err(error) => {
             let Some(table) = applier.table(chunk.table) else { return Ok(Vec::new()) };
-            let Some((first, second)) = split(chunk, &table.synced.key())? else {
-                let Some(key) = keys(chunk, &table.synced.key())?.into_iter().next() else {
+            let Some((first, second)) = split(chunk, &table.synced.key(), table.encoding)? else {
+                let Some(key) =
+                    keys(chunk, &table.synced.key(), table.encoding)?.into_iter().next()
+                else {
                     return Err(error);
                 };
                 let row = match &chunk.what {
@@ -49,28 +51,23 @@ pub fn heal(applier: &mut Applier, chunk: &Chunk) -> Result<()> {
     if table.parking.is_empty() {
         return Ok(());
     }
-    let keys = keys(chunk, &table.synced.key())?;
+    let keys = keys(chunk, &table.synced.key(), table.encoding)?;
     table.parking.heal(keys.iter());
     Ok(())
 }
 
 /// The keys that a chunk tells about.
-fn keys(chunk: &Chunk, key: &[usize]) -> Result<Vec<Key>> {
+fn keys(chunk: &Chunk, key: &[usize], encoding: i32) -> Result<Vec<Key>> {
     match &chunk.what {
         What::Range { .. } => chunk
             .rows
             .iter()
             .filter_map(|line| key_of(line, key))
-            .map(|key| key.into_iter().map(text).collect())
+            .map(|key| key_text(key.iter().map(Vec::as_slice), encoding))
             .collect(),
         What::Rereads { keys } => Ok(keys.clone()),
         What::Sweep { keys } => Ok(missing_of(&chunk.rows, keys)?.cloned().collect()),
     }
-}
-
-fn text(bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes)
-        .map_err(|_| OdsError::new(ErrorKind::Unsupported, "a key is not valid UTF-8"))
 }
 
 fn cells(line: &[u8]) -> Vec<Option<Vec<u8>>> {
@@ -83,7 +80,7 @@ fn cells(line: &[u8]) -> Vec<Option<Vec<u8>>> {
 }
 
 /// Two halves of a chunk that tells about more than one key.
-fn split(chunk: &Chunk, key: &[usize]) -> Result<Option<(Chunk, Chunk)>> {
+fn split(chunk: &Chunk, key: &[usize], encoding: i32) -> Result<Option<(Chunk, Chunk)>> {
     let part = |what: What, rows: Rows| Chunk {
         table: chunk.table,
         what,
@@ -102,12 +99,11 @@ fn split(chunk: &Chunk, key: &[usize]) -> Result<Option<(Chunk, Chunk)>> {
         What::Rereads { keys } if keys.len() < 2 => None,
         What::Rereads { keys } => {
             let of = |keys: &[Key]| {
-                let wanted: HashSet<Vec<&[u8]>> =
-                    keys.iter().map(|key| key.iter().map(String::as_bytes).collect()).collect();
+                let wanted: HashSet<&Key> = keys.iter().collect();
                 let rows = (0..chunk.rows.len()).filter(|row| {
-                    key_of(chunk.rows.line(*row), key).is_some_and(|key| {
-                        wanted.contains(&key.iter().map(Vec::as_slice).collect::<Vec<_>>())
-                    })
+                    key_of(chunk.rows.line(*row), key)
+                        .and_then(|key| key_text(key.iter().map(Vec::as_slice), encoding).ok())
+                        .is_some_and(|key| wanted.contains(&key))
                 });
                 part(What::Rereads { keys: keys.to_vec() }, chunk.rows.part(rows))
             };

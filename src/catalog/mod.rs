@@ -3,5 +3,6 @@
 pub mod dead_letter;
 pub mod deferred_index;
 pub mod incident;
+pub mod key;
 pub mod stream;
 pub mod table;

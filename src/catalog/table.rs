@@ -1,6 +1,8 @@
 //! Synced tables as the catalog describes them.
 
+use super::key;
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::encoding;
 use crate::source::postgres::quote::array_literal;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -284,7 +286,7 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
             .ok_or_else(|| unknown("on_error", "value"))?,
         state: TableState::parse(&state)?,
         sweep: if sweep == "due" { Sweep::Due } else { Sweep::None },
-        sweep_key: maybe(row, "sweep_key"),
+        sweep_key: maybe(row, "sweep_key").map(key::read),
         columns: Vec::new(),
         members: Vec::new(),
         rereads: BTreeSet::new(),
@@ -338,7 +340,7 @@ fn members_of(table_id: i32) -> Result<Vec<Member>> {
                 schema: need(&row, "source_schema")?,
                 table: need(&row, "source_table")?,
                 loaded: need::<String>(&row, "state")? == "loaded",
-                last_key: maybe(&row, "last_key"),
+                last_key: maybe(&row, "last_key").map(key::read),
                 rows_done: need(&row, "rows_done")?,
                 marks: match (
                     maybe(&row, "membership_mark"),
@@ -361,7 +363,7 @@ fn rereads_of(table_id: i32) -> Result<BTreeSet<Vec<String>>> {
         let rows = client
             .select("SELECT key FROM ods.reread WHERE table_id = $1", None, &[table_id.into()])
             .map_err(spi_error)?;
-        rows.map(|row| need(&row, "key")).collect()
+        rows.map(|row| need(&row, "key").map(key::read)).collect()
     })
 }
 
@@ -402,6 +404,7 @@ pub fn set_state(
     reason: Option<&str>,
     fix: Option<&str>,
 ) -> Result<()> {
+    let (reason, fix) = (reason.map(encoding::told), fix.map(encoding::told));
     execute(
         "UPDATE ods.table_state s SET state = $2, reason = $3, fix = $4, since = pg_catalog.clock_timestamp(), \
                 fresh_as_of = CASE WHEN $2 = 'live' THEN NULL \
@@ -476,6 +479,7 @@ pub fn set_obstacle(table_id: i32, reason: &str, fix: &str) -> Result<bool> {
 }
 
 fn explain(table_id: i32, reason: Option<&str>, fix: Option<&str>) -> Result<bool> {
+    let (reason, fix) = (reason.map(encoding::told), fix.map(encoding::told));
     let is_held = held(
         "SELECT FROM ods.table_state WHERE table_id = $1 AND state = 'loading' FOR NO KEY UPDATE SKIP LOCKED",
         &[table_id.into()],
@@ -577,7 +581,7 @@ pub fn member_progress(
         &[
             table_id.into(),
             pg_sys::Oid::from(member).into(),
-            last_key.map(<[String]>::to_vec).into(),
+            last_key.map(key::stored).into(),
             rows.into(),
             done.into(),
         ],
@@ -590,7 +594,7 @@ pub fn sweep_progress(table_id: i32, last_key: Option<&[String]>) -> Result<()> 
     execute(
         "UPDATE ods.table_state SET sweep_key = $2, sweep = CASE WHEN $2 IS NULL THEN 'none' ELSE sweep END \
          WHERE table_id = $1",
-        &[table_id.into(), last_key.map(<[String]>::to_vec).into()],
+        &[table_id.into(), last_key.map(key::stored).into()],
     )?;
     Ok(())
 }
@@ -619,7 +623,7 @@ pub fn remove_rereads<'k>(
 
 /// Keys of any width as one list: each as the text of an array.
 fn as_literals<'k>(keys: impl Iterator<Item = &'k Vec<String>>) -> Vec<String> {
-    keys.map(|key| array_literal(key.iter().map(String::as_str))).collect()
+    keys.map(|key| array_literal(key::stored(key).iter().map(String::as_str))).collect()
 }
 
 /// Has a table read anew over the rows that are here.

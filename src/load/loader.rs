@@ -9,9 +9,9 @@ use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::chunk::{ChunkSource, Rows, key_of, refusal};
 use crate::load::writers::{self, Writers};
 use crate::pg::wait::{Deadline, Watch};
-use crate::pg::xact;
+use crate::pg::{encoding, xact};
 use crate::settings;
-use crate::source::postgres::connect::{ServerAccess, connect_sql};
+use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::exchange::{Answer, Exchange};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -279,6 +279,7 @@ impl Loader {
     }
 
     fn received(&mut self, applier: &mut Applier, id: i32, what: What, rows: Rows, cut: bool) {
+        let encoding = applier.encoding();
         let Some(table) = applier.table(id) else { return };
         if table.memory.is_none() {
             return;
@@ -298,7 +299,7 @@ impl Loader {
         if let What::Range { member, limit } = &what {
             if !rows.is_empty() {
                 self.row_bytes.insert(id, (rows.lines.len() / rows.len()).max(1));
-                last_key = match last_key_of(&rows, &table.synced.key()) {
+                last_key = match last_key_of(&rows, &table.synced.key(), encoding) {
                     Ok(key) => key,
                     Err(error) => {
                         self.restart(id);
@@ -391,6 +392,7 @@ impl Loader {
             .collect();
         // A table that lacks single rows does not wait for one that is read from end to end.
         candidates.sort_unstable_by_key(|(is_whole, _, id)| (!is_whole, *id));
+        let encoding = applier.encoding();
         let now = Instant::now();
         for (is_whole, lacks_nothing, id) in candidates {
             if !is_whole && self.resting.get(&id).is_some_and(|until| *until > now) {
@@ -423,7 +425,7 @@ impl Loader {
                 Err(error) => return Err(error),
             };
             let Some(table) = applier.table(id) else { continue };
-            let sql = self.sql(table, &what);
+            let sql = self.sql(table, &what, encoding);
             let patience = settings::network_timeout() * CHUNK_PATIENCE;
             self.exchange()?.send(&sql, Deadline::after(patience), settings::chunk_bytes())?;
             self.sent = now;
@@ -441,6 +443,7 @@ impl Loader {
             Some(bytes) => (settings::chunk_bytes() / bytes).clamp(1, settings::chunk_rows()),
         };
         let is_pending = applier.has_pending();
+        let encoding = applier.encoding();
         let Some(table) = applier.table(id) else { return Ok(None) };
         // A bounded load reads no more than a second's worth at once.
         let at_once = table.synced.rows_per_second.unwrap_or(usize::MAX).max(1);
@@ -464,7 +467,7 @@ impl Loader {
         let Some(table) = applier.table(id) else { return Ok(None) };
         if table.synced.state == TableState::Loading && table.synced.sweep == Sweep::Due {
             let most = i64::try_from(at_once).unwrap_or(SWEEP_KEYS).min(SWEEP_KEYS);
-            let keys = xact::in_transaction(|| apply_chunk::local_keys(table, most))?;
+            let keys = xact::in_transaction(|| apply_chunk::local_keys(table, most, encoding))?;
             if !keys.is_empty() {
                 self.phases.insert(id, "looking for rows that the source no longer has");
                 return Ok(Some(What::Sweep { keys }));
@@ -509,7 +512,7 @@ impl Loader {
         Ok(None)
     }
 
-    fn sql(&self, table: &Table, what: &What) -> String {
+    fn sql(&self, table: &Table, what: &What, encoding: i32) -> String {
         let synced = &table.synced;
         let key = synced.key();
         let source = ChunkSource {
@@ -519,6 +522,7 @@ impl Loader {
                 .map(|&column| synced.columns[column].source_type.clone())
                 .collect(),
             key,
+            encoding: encoding::name(encoding),
         };
         match what {
             What::Range { member, limit } => {
@@ -594,7 +598,7 @@ impl Loader {
         if self.exchange.is_some() {
             return true;
         }
-        match connect_sql(access, Deadline::after(settings::connect_timeout())) {
+        match connect_control(access, Deadline::after(settings::connect_timeout())) {
             Ok(connection) => {
                 self.exchange = Some(Exchange::new(connection));
                 true
@@ -615,11 +619,11 @@ impl Loader {
 }
 
 /// The key of the last row.
-fn last_key_of(rows: &Rows, key: &[usize]) -> Result<Option<Vec<String>>> {
+fn last_key_of(rows: &Rows, key: &[usize], encoding: i32) -> Result<Option<Vec<String>>> {
     let Some(key) = key_of(rows.line(rows.len() - 1), key) else { return Ok(None) };
-    key.into_iter()
-        .map(String::from_utf8)
-        .collect::<std::result::Result<_, _>>()
-        .map(Some)
-        .map_err(|_| OdsError::new(ErrorKind::Unsupported, "a key is not valid UTF-8"))
+    let as_text = || apply_chunk::key_text(key.iter().map(Vec::as_slice), encoding);
+    if key.iter().all(|part| part.is_ascii()) {
+        return as_text().map(Some);
+    }
+    xact::with_catalog(as_text).map(Some)
 }

@@ -17,12 +17,12 @@ use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
 use crate::catalog::stream::{self, Stream};
 use crate::decode::lsn::Lsn;
-use crate::decode::pgoutput::{self, Block, Commit, Frame, Message, Relation};
+use crate::decode::pgoutput::{self, Block, Commit, Frame, Message, Name, Relation};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::freshness::{FreshAsOf, Probes};
 use crate::load::loader::Loader;
 use crate::pg::wait::{Deadline, WaitSet, take_woken};
-use crate::pg::{clock, interrupt, xact};
+use crate::pg::{clock, encoding, interrupt, xact};
 use crate::settings;
 use crate::source::postgres::connect::ServerAccess;
 use crate::source::postgres::exchange::Exchange;
@@ -30,6 +30,7 @@ use crate::source::postgres::replication::{Confirmed, Next, Replication, Reply};
 use crate::source::postgres::upkeep::{Heartbeat, ancestors};
 use crate::spill::Spill;
 use opening::{give_up, retained_too_much};
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -289,8 +290,9 @@ impl<'e> Session<'e> {
     fn take_content(&mut self, message: &Message<'_>) -> Result<()> {
         match message {
             Message::Relation(relation) => {
-                self.applier.announce(relation);
-                self.place(relation)?;
+                let relation = named_in_utf8(relation, self.applier.encoding())?;
+                self.applier.announce(&relation);
+                self.place(&relation)?;
             }
             Message::Origin { .. } => {
                 if let Some(incoming) = &mut self.incoming {
@@ -587,6 +589,23 @@ impl<'e> Session<'e> {
         watches.extend(self.loader.watch());
         self.sockets.wait(&watches, Deadline::after(timeout));
     }
+}
+
+/// The relation with its names as the catalog has them.
+fn named_in_utf8(relation: &Relation, encoding: i32) -> Result<Cow<'_, Relation>> {
+    let mut named = relation.clone();
+    if named.names_mut().all(|name| name.as_bytes().is_ascii()) {
+        return Ok(Cow::Borrowed(relation));
+    }
+    xact::with_catalog(|| {
+        for name in named.names_mut() {
+            if let Some(text) = encoding::to_utf8(name.as_bytes(), encoding) {
+                *name = Name::from(text.as_bytes());
+            }
+        }
+        Ok(())
+    })?;
+    Ok(Cow::Owned(named))
 }
 
 fn protocol(error: crate::decode::DecodeError) -> OdsError {
