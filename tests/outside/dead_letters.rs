@@ -239,3 +239,22 @@ fn a_delete_that_a_foreign_key_refuses_is_parked() {
     ods.wait_until("nothing is kept", "SELECT NOT EXISTS (SELECT FROM ods.dead_letters)", PATIENCE);
     sync.assert_same("t", "public.t");
 }
+
+#[test]
+fn bytes_that_are_no_text_here_are_kept_as_bytes() {
+    let sync = Sync::encoded(&Pair::shared(), "no_text_kept", "SQL_ASCII", "UTF8");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, E'\\xe9'), (2, 'b')",
+    );
+    sync.create_loaded("t", "public.t");
+    assert_eq!(letters(&sync), "1 load");
+    source.run("UPDATE t SET v = E'\\xff' WHERE id = 2");
+    assert_eq!(letters(&sync), "1 load, 2 update");
+    let bytes =
+        "SELECT string_agg(new_row -> 'v' ->> 'bytes', ' ' ORDER BY id) FROM ods.dead_letters";
+    assert_eq!(sync.ods().text(bytes).as_deref(), Some("e9 ff"));
+    source.run("UPDATE t SET v = 'text'");
+    assert_eq!(letters(&sync), "");
+    sync.assert_same("t", "public.t");
+}

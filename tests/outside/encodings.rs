@@ -77,6 +77,11 @@ fn a_database_in_sql_ascii_follows_one_in_utf8() {
     follow(&Sync::encoded(&Pair::shared(), "into_ascii", "UTF8", "SQL_ASCII"), "é漢", "size");
 }
 
+/// Has a table synced that a row which can't be written sets aside.
+fn create_halting(sync: &Sync, table: &str) {
+    sync.create_with(table, &format!("public.{table}"), ", on_error => 'halt'");
+}
+
 #[test]
 fn a_character_that_does_not_exist_here_sets_its_table_aside() {
     let sync = Sync::encoded(&Pair::shared(), "unholdable", "UTF8", "LATIN1");
@@ -87,10 +92,13 @@ fn a_character_that_does_not_exist_here_sets_its_table_aside() {
          CREATE TABLE keyed (id text PRIMARY KEY); INSERT INTO keyed VALUES ('a');
          CREATE TABLE other (id int PRIMARY KEY, v text)",
     );
-    sync.create_loaded("streamed", "public.streamed");
-    sync.create_loaded("keyed", "public.keyed");
-    sync.create_loaded("other", "public.other");
-    sync.create("loaded", "public.loaded");
+    create_halting(&sync, "streamed");
+    sync.wait_loaded("streamed");
+    create_halting(&sync, "keyed");
+    sync.wait_loaded("keyed");
+    create_halting(&sync, "other");
+    sync.wait_loaded("other");
+    create_halting(&sync, "loaded");
     sync.wait_state("loaded", "failed");
     source.run("UPDATE streamed SET v = '漢'; INSERT INTO keyed VALUES ('漢'); INSERT INTO other VALUES (1, 'ß')");
     sync.assert_same("other", "public.other");
@@ -127,9 +135,11 @@ fn bytes_that_are_no_text_here_set_their_table_aside() {
          CREATE TABLE keyed (id text PRIMARY KEY, v text); INSERT INTO keyed VALUES (E'\\xe9', 'a');
          CREATE TABLE other (id int PRIMARY KEY, v text)",
     );
-    sync.create_loaded("streamed", "public.streamed");
-    sync.create_loaded("other", "public.other");
-    sync.create("keyed", "public.keyed");
+    create_halting(&sync, "streamed");
+    sync.wait_loaded("streamed");
+    create_halting(&sync, "other");
+    sync.wait_loaded("other");
+    create_halting(&sync, "keyed");
     sync.wait_state("keyed", "failed");
     source.run("UPDATE streamed SET v = E'\\xe9'; INSERT INTO other VALUES (1, 'ß')");
     sync.assert_same("other", "public.other");

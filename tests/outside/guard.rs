@@ -58,7 +58,8 @@ fn a_trigger_that_writes_its_own_table_halts_it() {
     source.run(
         "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b')",
     );
-    sync.create_loaded("t", "public.t");
+    sync.create_with("t", "public.t", ", on_error => 'halt'");
+    sync.wait_loaded("t");
     sync.ods().run(
         "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS
            $$ BEGIN DELETE FROM public.t WHERE id = 2; RETURN NULL; END $$;

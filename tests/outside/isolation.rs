@@ -16,7 +16,8 @@ fn a_refused_delete_halts_its_table_alone() {
          INSERT INTO product SELECT i, 'p' || i FROM generate_series(1, 100) AS i",
     );
     for table in ["customer", "product"] {
-        sync.create_loaded(table, &format!("public.{table}"));
+        sync.create_with(table, &format!("public.{table}"), ", on_error => 'halt'");
+        sync.wait_loaded(table);
     }
     let mut ods = sync.ods();
     ods.run(
@@ -60,7 +61,8 @@ fn a_local_check_that_refuses_a_row_halts_its_table_alone() {
          CREATE TABLE other (id int PRIMARY KEY)",
     );
     for table in ["price", "other"] {
-        sync.create_loaded(table, &format!("public.{table}"));
+        sync.create_with(table, &format!("public.{table}"), ", on_error => 'halt'");
+        sync.wait_loaded(table);
     }
     let mut ods = sync.ods();
     ods.run("ALTER TABLE price ADD CONSTRAINT price_is_positive CHECK (amount > 0)");

@@ -216,7 +216,7 @@ fn a_chunk_that_cannot_be_applied_sets_aside_its_table_alone() {
     let pid = sync.stream_worker();
     let mut ods = sync.ods();
     ods.run("CREATE TABLE bad (id int PRIMARY KEY, n int CONSTRAINT positive CHECK (n > 0))");
-    sync.create("bad", "public.bad");
+    sync.create_with("bad", "public.bad", ", on_error => 'halt'");
     sync.wait_state("bad", "failed");
     assert_eq!(ods.number("SELECT count(*) FROM bad"), 0);
     source.run("INSERT INTO good VALUES (2); INSERT INTO bad VALUES (101, 1)");

@@ -88,7 +88,8 @@ fn values_of_rows_are_nowhere_to_be_seen() {
     let sync = Sync::on(&pair, "row_values");
     sync.source()
         .run("CREATE TABLE t (id text PRIMARY KEY, v text); INSERT INTO t VALUES ('a', 'one')");
-    sync.create_loaded("t", "public.t");
+    sync.create_with("t", "public.t", ", on_error => 'halt'");
+    sync.wait_loaded("t");
     let mut ods = sync.ods();
     ods.run("ALTER TABLE t ADD CONSTRAINT short CHECK (length(v) < 10), ADD CONSTRAINT unlike UNIQUE (v)");
     for change in [
