@@ -17,6 +17,8 @@ pub enum IncidentKind {
     Drift,
     /// An index that was set aside for a load could not be built.
     Index,
+    /// A comparison found a table to differ from its source.
+    Difference,
 }
 
 impl IncidentKind {
@@ -27,6 +29,7 @@ impl IncidentKind {
             Self::Publication => "publication",
             Self::Drift => "drift",
             Self::Index => "index",
+            Self::Difference => "difference",
         }
     }
 }

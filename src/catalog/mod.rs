@@ -4,3 +4,4 @@ pub mod deferred_index;
 pub mod incident;
 pub mod stream;
 pub mod table;
+pub mod verification;

@@ -21,12 +21,12 @@ pub struct ChunkSource {
     pub key_types: Vec<String>,
 }
 
-fn literal(value: &str) -> String {
+pub(crate) fn literal(value: &str) -> String {
     // With standard_conforming_strings off at the source, only the E form reads the same.
     format!(" E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-fn joined(items: impl Iterator<Item = String>) -> String {
+pub(crate) fn joined(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
@@ -53,7 +53,8 @@ impl ChunkSource {
         )
     }
 
-    fn key_list(&self) -> String {
+    /// The key's columns as SQL.
+    pub(crate) fn key_list(&self) -> String {
         joined(self.key.iter().map(|&column| ident(&self.columns[column])))
     }
 
@@ -94,7 +95,7 @@ impl ChunkSource {
     }
 
     /// A query that yields these keys as `k0…` and their places as `n`.
-    fn wanted(&self, keys: &[Vec<String>]) -> String {
+    pub(crate) fn wanted(&self, keys: &[Vec<String>]) -> String {
         let names: Vec<String> = (0..self.key.len()).map(|part| format!("k{part}")).collect();
         let casts = joined(
             names
@@ -142,7 +143,7 @@ pub fn refusal(error: &OdsError, schema: &str, table: &str) -> String {
 
 /// The lock comes before the snapshot: a table that is rewritten or truncated while somebody waits
 /// for it looks empty to an older snapshot. Other tables wait behind it, so it is not waited for long.
-fn in_transaction(locked: &str, select: &str) -> String {
+pub(crate) fn in_transaction(locked: &str, select: &str) -> String {
     format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
          SET LOCAL lock_timeout = '2s'; \

@@ -22,6 +22,7 @@ mod initial_load;
 mod key_select;
 mod process;
 mod report;
+mod resync;
 mod scale;
 mod scene;
 mod visible;
@@ -47,6 +48,7 @@ const PARTS: &[Part] = &[
     ("catchup_large", |scale, report| catchup::run(&workload::LARGE, scale, report)),
     ("visible", visible::run),
     ("select_by_key_vs_plain", key_select::run),
+    ("resync", resync::run),
     ("worker_rss_1gb_tx", worker::memory),
     ("idle_cpu", worker::idle),
 ];

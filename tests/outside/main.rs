@@ -35,4 +35,5 @@ mod status;
 mod torn;
 mod transform;
 mod types;
+mod verify;
 mod versions;
