@@ -1,7 +1,7 @@
 -- Who may do what. Reading the state is for everyone, as far as they may read the tables; what
 -- changes state is for those it is granted to.
 GRANT USAGE ON SCHEMA ods TO PUBLIC;
-GRANT SELECT ON ods.sync_status, ods.stream_status, ods.incidents, ods.dead_letters TO PUBLIC;
+GRANT SELECT ON ods.sync_status, ods.stream_status, ods.incidents, ods.dead_letters, ods.verifications TO PUBLIC;
 
 REVOKE ALL ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.alter_synced_table(regclass, text, text, interval, text, text, text) FROM PUBLIC;
@@ -10,6 +10,9 @@ REVOKE ALL ON FUNCTION ods.pause(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.resume(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.resync(regclass, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.cancel_resync(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ods.verify(regclass, boolean, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ods.set_verify_schedule(regclass, interval, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ods.remove_verify_schedule(regclass) FROM PUBLIC;
 
 COMMENT ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text, text) IS
     'Creates a read-only table that follows a table of a source, or adopts an existing one; loading begins at commit';
@@ -25,6 +28,12 @@ COMMENT ON FUNCTION ods.resync(regclass, integer) IS
     'Reads a synced table anew over the rows that are here, online: what is missing comes, what differs is fixed, what is gone goes';
 COMMENT ON FUNCTION ods.cancel_resync(regclass) IS
     'Ends a resync that was asked for of a table that had missed nothing; what it has fixed stays';
+COMMENT ON FUNCTION ods.verify(regclass, boolean, integer) IS
+    'Compares a synced table with its source while both go on, and tells the keys that are missing here, differ, or are here alone';
+COMMENT ON FUNCTION ods.set_verify_schedule(regclass, interval, boolean) IS
+    'Has a synced table compared with its source again and again, and repaired where that is asked for';
+COMMENT ON FUNCTION ods.remove_verify_schedule(regclass) IS
+    'Has a synced table no longer compared by itself';
 COMMENT ON FUNCTION ods.wait_for_position(text, text, interval) IS
     'Waits until everything up to a position of the server is visible here and safe from a crash';
 

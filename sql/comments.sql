@@ -35,6 +35,10 @@ COMMENT ON COLUMN ods.deferred_index.definition IS 'What comes behind CREATE IND
 COMMENT ON COLUMN ods.source_member.membership_mark IS 'What it was known by in the publication at the last look';
 COMMENT ON COLUMN ods.source_member.shape_mark IS 'What its columns were known by';
 COMMENT ON COLUMN ods.source_member.storage_mark IS 'What the file of its rows was known by';
+COMMENT ON TABLE ods.verify_schedule IS 'Tables that are compared with their source again and again';
+COMMENT ON COLUMN ods.verify_schedule.next_at IS 'When the next comparison is due';
+COMMENT ON TABLE ods.verification IS 'Comparisons of tables with their source; read it by ods.verifications';
+COMMENT ON COLUMN ods.verification.repaired IS 'Keys whose rows are read again from the source';
 COMMENT ON TABLE ods.incident IS 'What happened that a person may want to know later; read it by ods.incidents';
 
 COMMENT ON COLUMN ods.lock_wait.stream_id IS 'The stream whose worker waits';
@@ -75,10 +79,23 @@ COMMENT ON COLUMN ods.sync_status.tier IS 'real-time, near-real-time, batch or f
 COMMENT ON COLUMN ods.sync_status.max_staleness IS 'How old the table may be at most, as promised to its consumer';
 COMMENT ON COLUMN ods.sync_status.since IS 'When the table began to load, went live or was set aside';
 
+COMMENT ON COLUMN ods.verifications.table_name IS 'The synced table';
+COMMENT ON COLUMN ods.verifications.began IS 'When the comparison began';
+COMMENT ON COLUMN ods.verifications.ended IS 'When it ended';
+COMMENT ON COLUMN ods.verifications.rows_compared IS 'Rows of the source that were compared';
+COMMENT ON COLUMN ods.verifications.missing IS 'Rows of the source that were not here';
+COMMENT ON COLUMN ods.verifications.differing IS 'Rows that had other values here';
+COMMENT ON COLUMN ods.verifications.phantom IS 'Rows here that the source did not have';
+COMMENT ON COLUMN ods.verifications.undecided IS 'Rows that changed whenever they were looked at';
+COMMENT ON COLUMN ods.verifications.repaired IS 'Rows that were read again from the source for it';
+COMMENT ON COLUMN ods.verifications.error IS 'Why it did not come to its end';
+COMMENT ON COLUMN ods.verifications.every IS 'How often the table is compared, by ods.set_verify_schedule';
+COMMENT ON COLUMN ods.verifications.next_at IS 'When it is compared next';
+
 COMMENT ON COLUMN ods.incidents.at IS 'When it happened';
 COMMENT ON COLUMN ods.incidents.table_name IS 'The synced table it concerns';
 COMMENT ON COLUMN ods.incidents.server IS 'The foreign server it concerns';
-COMMENT ON COLUMN ods.incidents.kind IS 'apply failed, gap or publication';
+COMMENT ON COLUMN ods.incidents.kind IS 'apply failed, gap, publication, drift, index or difference';
 COMMENT ON COLUMN ods.incidents.message IS 'What happened';
 COMMENT ON COLUMN ods.incidents.fix IS 'What to run, here or where its comment says';
 

@@ -111,6 +111,14 @@ SELECT t.relation AS table_name,
  WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
 COMMENT ON VIEW ods.sync_status IS 'One row a synced table: what it does, why, how old it is, how far its load has come';
 
+CREATE VIEW ods.verifications WITH (security_barrier) AS
+SELECT v.relation AS table_name, v.began, v.ended, v.rows_compared, v.missing, v.differing, v.phantom, v.undecided,
+       v.repaired, v.error, s.every, s.next_at
+  FROM ods.verification v
+  LEFT JOIN ods.verify_schedule s USING (table_id)
+ WHERE pg_catalog.has_table_privilege(v.relation, 'SELECT');
+COMMENT ON VIEW ods.verifications IS 'Comparisons of synced tables with their sources, and what each came to';
+
 CREATE VIEW ods.incidents WITH (security_barrier) AS
 SELECT i.at, coalesce(i.relation::text, i.table_name) AS table_name, s.server_name AS server, i.kind, i.message, i.fix
   FROM ods.incident i

@@ -18,6 +18,7 @@ mod pg;
 mod settings;
 mod source;
 mod spill;
+mod verify;
 mod worker;
 
 pgrx::pg_module_magic!();
@@ -67,6 +68,9 @@ pgrx::extension_sql_file!(
         api::verbs::resume,
         api::resync::resync,
         api::resync::cancel_resync,
+        api::verify::verify,
+        api::verify::set_verify_schedule,
+        api::verify::remove_verify_schedule,
         api::verbs::drop_synced_table,
         api::alter::alter_synced_table,
         api::letters::retry_dead_letters,

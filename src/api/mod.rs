@@ -14,5 +14,6 @@ pub mod resync;
 mod target;
 mod types;
 pub mod verbs;
+pub mod verify;
 pub mod wait;
 pub mod wrapper;

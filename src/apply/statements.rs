@@ -5,6 +5,8 @@
 //! key, `o0…` the key the row had when the batch began, `committed_at` the upstream commit.
 //! Where a person's SQL reads the batch (`transform`, `filter`), it sees the source's column names.
 
+pub mod compare;
+
 use std::fmt::Write;
 
 /// What happens here when a row is deleted at the source.

@@ -34,6 +34,10 @@ pub enum Kind {
     MoveKey,
     /// Read the local values of rows.
     ReadLocal,
+    /// Tell which whole rows differ.
+    Differing,
+    /// Tell which keys have a row.
+    Present,
 }
 
 /// The relation that a statement reads.
@@ -58,11 +62,12 @@ impl Kind {
             | Self::InsertMissing
             | Self::UpdateWhole(_)
             | Self::UpdatePresent(_)
-            | Self::DeleteFiltered => Rows::Values,
+            | Self::DeleteFiltered
+            | Self::Differing => Rows::Values,
             Self::Delete => Rows::Keys,
             Self::DeleteMoved => Rows::Origins,
             Self::MoveKey => Rows::Moves,
-            Self::ReadLocal => Rows::Numbered,
+            Self::ReadLocal | Self::Present => Rows::Numbered,
         }
     }
 }
@@ -239,6 +244,8 @@ impl Target {
                 Kind::DeleteMoved => Some(self.shape.delete_moved()),
                 Kind::MoveKey => Some(self.shape.move_key()),
                 Kind::ReadLocal => Some(self.shape.read_local()),
+                Kind::Differing => Some(self.shape.differing()),
+                Kind::Present => Some(self.shape.present()),
             };
             let Some(sql) = sql else { return Ok(None) };
             let statement =

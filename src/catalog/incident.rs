@@ -18,6 +18,8 @@ pub enum IncidentKind {
     Drift,
     /// An index that was set aside for a load could not be built.
     Index,
+    /// A comparison found a table to differ from its source.
+    Difference,
 }
 
 impl IncidentKind {
@@ -28,6 +30,7 @@ impl IncidentKind {
             Self::Publication => "publication",
             Self::Drift => "drift",
             Self::Index => "index",
+            Self::Difference => "difference",
         }
     }
 }

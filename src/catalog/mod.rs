@@ -6,3 +6,4 @@ pub mod incident;
 pub mod key;
 pub mod stream;
 pub mod table;
+pub mod verification;

@@ -238,24 +238,30 @@ fn maybe<T: FromDatum + IntoDatum>(row: &SpiHeapTupleData<'_>, column: &str) -> 
     row.get_by_name::<T, _>(column).ok().flatten()
 }
 
-/// The synced tables of a stream, or only one of them.
+/// The synced tables of a stream.
 pub fn of_stream(stream_id: i32) -> Result<Vec<SyncedTable>> {
+    find("t.stream_id = $1", stream_id)
+}
+
+/// The synced table of that id, if it still exists.
+pub fn by_id(table_id: i32) -> Result<Option<SyncedTable>> {
+    Ok(find("t.table_id = $1", table_id)?.pop())
+}
+
+fn find(condition: &str, id: i32) -> Result<Vec<SyncedTable>> {
+    let sql = format!(
+        "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, n.nspname::text AS schema, \
+                c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
+                t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, s.state, s.sweep, s.sweep_key, s.load_started_at, \
+                s.resync, s.rows_per_second \
+         FROM ods.synced_table t \
+         JOIN ods.table_state s USING (table_id) \
+         JOIN pg_catalog.pg_class c ON c.oid = t.relation \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE {condition} ORDER BY t.table_id"
+    );
     let mut tables = Spi::connect(|client| -> Result<Vec<SyncedTable>> {
-        let rows = client
-            .select(
-                "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, n.nspname::text AS schema, \
-                        c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
-                        t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, s.state, s.sweep, s.sweep_key, s.load_started_at, \
-                        s.resync, s.rows_per_second \
-                 FROM ods.synced_table t \
-                 JOIN ods.table_state s USING (table_id) \
-                 JOIN pg_catalog.pg_class c ON c.oid = t.relation \
-                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                 WHERE t.stream_id = $1 ORDER BY t.table_id",
-                None,
-                &[stream_id.into()],
-            )
-            .map_err(spi_error)?;
+        let rows = client.select(&sql, None, &[id.into()]).map_err(spi_error)?;
         rows.map(|row| table_of(&row)).collect()
     })?;
     for table in &mut tables {
@@ -682,4 +688,34 @@ pub fn limit_rate(table_id: i32, rows_per_second: Option<i32>) -> Result<()> {
         &[table_id.into(), rows_per_second.into()],
     )?;
     Ok(())
+}
+
+/// Has single rows of a table that misses nothing read again, which are thereby made as the source
+/// has them.
+pub fn repair<'k>(table_id: i32, keys: impl Iterator<Item = &'k Vec<String>>) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state SET state = 'loading', resync = 'asked', reason = 'reading rows again that differ', \
+                fix = NULL, since = pg_catalog.clock_timestamp(), load_started_at = pg_catalog.clock_timestamp() \
+         WHERE table_id = $1 AND state = 'live'",
+        &[table_id.into()],
+    )?;
+    add_rereads(table_id, keys)
+}
+
+/// Locks the state of a table of which something is to be read, in the order in which the loader
+/// locks: whether it misses nothing. An error if it does not follow its source.
+pub fn hold_to_read(table_id: i32) -> Result<bool> {
+    let found = Spi::get_one_with_args::<bool>(
+        "SELECT state = 'live' OR resync = 'asked' FROM ods.table_state \
+         WHERE table_id = $1 AND state IN ('live', 'loading') FOR UPDATE",
+        &[table_id.into()],
+    );
+    match found {
+        Ok(Some(misses_nothing)) => Ok(misses_nothing),
+        Ok(None) | Err(pgrx::spi::Error::InvalidPosition) => {
+            Err(OdsError::new(ErrorKind::WrongState, "the table no longer follows its source")
+                .hint("TABLE ods.sync_status;"))
+        }
+        Err(error) => Err(spi_error(error)),
+    }
 }

@@ -23,12 +23,12 @@ pub struct ChunkSource {
     pub encoding: String,
 }
 
-fn literal(value: &str) -> String {
+pub(crate) fn literal(value: &str) -> String {
     // With standard_conforming_strings off at the source, only the E form reads the same.
     format!(" E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-fn joined(items: impl Iterator<Item = String>) -> String {
+pub(crate) fn joined(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
@@ -55,7 +55,8 @@ impl ChunkSource {
         )
     }
 
-    fn key_list(&self) -> String {
+    /// The key's columns as SQL.
+    pub(crate) fn key_list(&self) -> String {
         joined(self.key.iter().map(|&column| ident(&self.columns[column])))
     }
 
@@ -96,7 +97,7 @@ impl ChunkSource {
     }
 
     /// A query that yields these keys as `k0…` and their places as `n`.
-    fn wanted(&self, keys: &[Vec<String>]) -> String {
+    pub(crate) fn wanted(&self, keys: &[Vec<String>]) -> String {
         let names: Vec<String> = (0..self.key.len()).map(|part| format!("k{part}")).collect();
         let casts = joined(
             names
@@ -129,7 +130,7 @@ impl ChunkSource {
     /// The lock comes before the snapshot: a table that is rewritten or truncated while somebody
     /// waits for it looks empty to an older snapshot. Other tables wait behind it, so it is not
     /// waited for long.
-    fn in_transaction(&self, locked: &str, select: &str) -> String {
+    pub(crate) fn in_transaction(&self, locked: &str, select: &str) -> String {
         format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
              SET LOCAL lock_timeout = '2s'; \

@@ -8,7 +8,7 @@ pub mod copy_text;
 pub mod loader;
 pub mod memory;
 pub mod snapshot;
-mod writers;
+pub mod writers;
 
 #[cfg(test)]
 mod tests;

@@ -81,6 +81,18 @@ use pg_sys::pqsignal as set_handler;
 #[cfg(feature = "pg18")]
 use pg_sys::pqsignal_be as set_handler;
 
+/// Values of a source are read as it wrote them, and written as it writes them.
+pub const VALUE_SETTINGS: &[(&CStr, &CStr)] = &[
+    (c"DateStyle", c"ISO, YMD"),
+    (c"IntervalStyle", c"postgres"),
+    (c"TimeZone", c"UTC"),
+    (c"bytea_output", c"hex"),
+    (c"lc_monetary", c"C"),
+    (c"extra_float_digits", c"3"),
+    (c"array_nulls", c"on"),
+    (c"xmloption", c"content"),
+];
+
 /// What a worker must not inherit from the file, the database or the role.
 const SAFE_SETTINGS: &[(&CStr, &CStr)] = &[
     (c"search_path", c"pg_catalog, pg_temp"),
@@ -100,15 +112,6 @@ const SAFE_SETTINGS: &[(&CStr, &CStr)] = &[
     // A worker that starts workers of its own would take slots that somebody counts on.
     (c"max_parallel_workers_per_gather", c"0"),
     (c"max_parallel_maintenance_workers", c"0"),
-    // Values of a source are read as it wrote them.
-    (c"DateStyle", c"ISO, YMD"),
-    (c"IntervalStyle", c"postgres"),
-    (c"TimeZone", c"UTC"),
-    (c"bytea_output", c"hex"),
-    (c"lc_monetary", c"C"),
-    (c"extra_float_digits", c"3"),
-    (c"array_nulls", c"on"),
-    (c"xmloption", c"content"),
     // A batch is small beside the table it goes to, whatever the table's statistics say, and comes
     // in key order: the index of the key is always the way to its rows.
     (c"enable_hashjoin", c"off"),
@@ -139,7 +142,7 @@ pub fn prepare_worker(database: Option<pg_sys::Oid>, name: &str) {
         );
     }
     report_name(name);
-    for (setting, value) in SAFE_SETTINGS {
+    for (setting, value) in SAFE_SETTINGS.iter().chain(VALUE_SETTINGS) {
         guc::override_for_process(setting, value);
     }
     interrupt::reload_config_if_asked();
@@ -151,6 +154,16 @@ pub fn report_name(name: &str) {
     with_c_string(name, |name| {
         // SAFETY: the string is copied into shared memory.
         unsafe { pg_sys::pgstat_report_appname(name.as_ptr()) }
+    });
+}
+
+/// Shows what the worker does in `pg_stat_activity`.
+pub fn report_running(what: &str) {
+    with_c_string(what, |what| {
+        // SAFETY: the string is copied into shared memory.
+        unsafe {
+            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, what.as_ptr());
+        }
     });
 }
 

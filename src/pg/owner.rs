@@ -1,5 +1,6 @@
 //! Acting as a table's owner, with the restrictions Postgres gives to maintenance commands.
 
+use crate::pg::bgworker::VALUE_SETTINGS;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -17,9 +18,24 @@ impl ActingAs {
     /// workers, whose search path holds nothing of anybody's. The lock that writing takes is taken
     /// first and kept, so that the owner stays who it is; an error if the relation is gone.
     pub fn owner_of(relation: pg_sys::Oid) -> crate::error::Result<Self> {
+        Self::owner_under(relation, pg_sys::RowExclusiveLock)
+    }
+
+    /// As [`Self::owner_of`], to read under the lock that reading takes, also in a person's session:
+    /// names mean what they mean to workers, and values are written as workers write them.
+    pub fn reader_of(relation: pg_sys::Oid) -> crate::error::Result<Self> {
+        let acting = Self::owner_under(relation, pg_sys::AccessShareLock)?;
+        acting.set(c"search_path", c"pg_catalog, pg_temp");
+        for (setting, value) in VALUE_SETTINGS {
+            acting.set(setting, value);
+        }
+        Ok(acting)
+    }
+
+    fn owner_under(relation: pg_sys::Oid, lock: u32) -> crate::error::Result<Self> {
         // SAFETY: the relation is open while its owner is read; the lock ends with the transaction.
         let owner = unsafe {
-            let opened = pg_sys::try_relation_open(relation, pg_sys::RowExclusiveLock as _);
+            let opened = pg_sys::try_relation_open(relation, lock as _);
             if opened.is_null() {
                 return Err(crate::error::OdsError::new(
                     crate::error::ErrorKind::NotFound,

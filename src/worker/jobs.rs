@@ -1,14 +1,16 @@
 //! The jobs worker of a database: what takes long and must hold up neither streams nor maintenance.
 
-use super::board::JobsEntry;
+use super::board::{self, JobsEntry};
 use super::{JOBS, warnings};
 use crate::apply::statements::quote_ident;
 use crate::catalog::deferred_index::{self, Due};
 use crate::catalog::incident::{self, IncidentKind};
 use crate::catalog::table::execute;
-use crate::error::{OdsError, Result, Retry};
+use crate::catalog::verification::{self, Repair};
+use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::fence::{self, Fence};
-use crate::pg::{bgworker, relcache, top_level, xact};
+use crate::pg::{bgworker, clock, relcache, top_level, xact};
+use crate::verify::{self, Place, Subject, Verification};
 use pgrx::prelude::*;
 
 /// Main function of a jobs worker; the argument is the index of its database on the board.
@@ -18,11 +20,7 @@ pub extern "C-unwind" fn ods_jobs_main(index: pg_sys::Datum) {
     let Ok(entry) = JobsEntry::attach_index(index.value() as i32) else { return };
     bgworker::prepare_worker(Some(entry.database()), JOBS);
     loop {
-        let next = xact::in_transaction(|| match fence::status() {
-            Fence::Ours => deferred_index::next_due(),
-            Fence::NoIdentity | Fence::Foreign { .. } => Ok(None),
-        });
-        match next.and_then(|due| due.map(|due| build(&due)).transpose()) {
+        match next_job().and_then(|job| job.map(Job::run).transpose()) {
             Ok(Some(())) => {}
             Ok(None) => {
                 entry.done();
@@ -33,6 +31,59 @@ pub extern "C-unwind" fn ods_jobs_main(index: pg_sys::Datum) {
                 warnings::tell(error.context(JOBS));
                 return;
             }
+        }
+    }
+}
+
+enum Job {
+    Index(Due),
+    Verify(verification::Due),
+}
+
+/// What is to be done next. Indexes come first, since queries wait for them.
+fn next_job() -> Result<Option<Job>> {
+    xact::in_transaction(|| match fence::status() {
+        Fence::Ours => match deferred_index::next_due()? {
+            Some(due) => Ok(Some(Job::Index(due))),
+            None => Ok(verification::take_due()?.map(Job::Verify)),
+        },
+        Fence::NoIdentity | Fence::Foreign { .. } => Ok(None),
+    })
+}
+
+impl Job {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Index(due) => build(&due),
+            Self::Verify(due) => compare(due),
+        }
+    }
+}
+
+/// Compares a table with its source. Why that could not be done stands beside what others came to.
+fn compare(due: verification::Due) -> Result<()> {
+    bgworker::report_running("comparing a synced table with its source");
+    let began = TimestampWithTimeZone::try_from(clock::now())
+        .map_err(|_| OdsError::new(ErrorKind::Bug, "the clock is out of range"))?;
+    let compared = xact::catch(|| {
+        let subject = xact::in_transaction(|| Subject::find(due.table_id))?;
+        let (stream, table) = (subject.stream, subject.table.clone());
+        let report = Verification::run(subject, Place::Worker)?;
+        xact::in_transaction(|| {
+            let repaired = match due.repair {
+                Repair::Yes => verify::repair(due.table_id, &report)?,
+                Repair::No => 0,
+            };
+            verification::record(stream, &table, began, &report, repaired)?;
+            board::wake_at_commit();
+            Ok(())
+        })
+    });
+    bgworker::report_idle();
+    match compared {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            xact::in_transaction(|| verification::record_failure(due.table_id, began, &error))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::board::{self, DatabaseState, MaintenanceEntry, WantedStream};
 use super::{MAINTENANCE, warnings};
-use crate::catalog::deferred_index;
+use crate::catalog::{deferred_index, verification};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence::{self, Fence};
 use crate::pg::{bgworker, latch, xact};
@@ -100,7 +100,8 @@ fn read_catalog() -> Result<Catalog> {
         OdsError::new(ErrorKind::Bug, format!("reading the catalog: {error}"))
     })?;
     if let Catalog::Wanted { jobs, .. } = &mut catalog {
-        *jobs = fence::status() == Fence::Ours && deferred_index::is_any_due()?;
+        *jobs = fence::status() == Fence::Ours
+            && (deferred_index::is_any_due()? || verification::is_any_due()?);
     }
     Ok(catalog)
 }

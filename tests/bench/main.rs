@@ -23,6 +23,7 @@ mod initial_load;
 mod key_select;
 mod process;
 mod report;
+mod resync;
 mod scale;
 mod scene;
 mod visible;
@@ -49,6 +50,7 @@ const PARTS: &[Part] = &[
     ("bad_rows_vs_good", bad_rows::run),
     ("visible", visible::run),
     ("select_by_key_vs_plain", key_select::run),
+    ("resync", resync::run),
     ("worker_rss_1gb_tx", worker::memory),
     ("idle_cpu", worker::idle),
 ];

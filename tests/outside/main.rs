@@ -38,4 +38,5 @@ mod torn;
 mod transform;
 mod types;
 mod values;
+mod verify;
 mod versions;
