@@ -1,10 +1,10 @@
 -- Who may do what. Reading the state is for everyone, as far as they may read the tables; what
 -- changes state is for those it is granted to.
 GRANT USAGE ON SCHEMA ods TO PUBLIC;
-GRANT SELECT ON ods.sync_status, ods.stream_status, ods.incidents, ods.verifications TO PUBLIC;
+GRANT SELECT ON ods.sync_status, ods.stream_status, ods.incidents, ods.dead_letters, ods.verifications TO PUBLIC;
 
-REVOKE ALL ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION ods.alter_synced_table(regclass, text, text, interval, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ods.alter_synced_table(regclass, text, text, interval, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.drop_synced_table(regclass, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.pause(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.resume(regclass) FROM PUBLIC;
@@ -14,9 +14,9 @@ REVOKE ALL ON FUNCTION ods.verify(regclass, boolean, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.set_verify_schedule(regclass, interval, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.remove_verify_schedule(regclass) FROM PUBLIC;
 
-COMMENT ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text) IS
+COMMENT ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text, text) IS
     'Creates a read-only table that follows a table of a source, or adopts an existing one; loading begins at commit';
-COMMENT ON FUNCTION ods.alter_synced_table(regclass, text, text, interval, text, text) IS
+COMMENT ON FUNCTION ods.alter_synced_table(regclass, text, text, interval, text, text, text) IS
     'Changes what is promised about a synced table, its filter (read anew, online) or what its deletes do';
 COMMENT ON FUNCTION ods.drop_synced_table(regclass, boolean) IS
     'Ends the synchronisation of a table; it stays as an ordinary table, or is dropped where keep_data is false';
@@ -39,3 +39,10 @@ COMMENT ON FUNCTION ods.wait_for_position(text, text, interval) IS
 
 REVOKE ALL ON FUNCTION ods.check_server(text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.discover(text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION ods.retry_dead_letters(regclass, bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ods.discard_dead_letters(regclass, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION ods.retry_dead_letters(regclass, bigint[]) IS
+    'Has the rows of parked keys read again from the source and written; those that can be lose their dead letters. Returns how many keys';
+COMMENT ON FUNCTION ods.discard_dead_letters(regclass, bigint[]) IS
+    'Forgets dead letters, and all others of their keys, and lets later changes of these keys flow again over the rows as they stand; returns what it dropped';

@@ -34,6 +34,11 @@ COMMENT ON TABLE ods.verify_schedule IS 'Tables that are compared with their sou
 COMMENT ON COLUMN ods.verify_schedule.next_at IS 'When the next comparison is due';
 COMMENT ON TABLE ods.verification IS 'Comparisons of tables with their source; read it by ods.verifications';
 COMMENT ON COLUMN ods.verification.repaired IS 'Keys whose rows are read again from the source';
+COMMENT ON TABLE ods.deferred_index IS 'Indexes that were set aside for a first load, and are built when the table follows its stream';
+COMMENT ON COLUMN ods.deferred_index.definition IS 'What comes behind CREATE INDEX name ON table';
+COMMENT ON COLUMN ods.source_member.membership_mark IS 'What it was known by in the publication at the last look';
+COMMENT ON COLUMN ods.source_member.shape_mark IS 'What its columns were known by';
+COMMENT ON COLUMN ods.source_member.storage_mark IS 'What the file of its rows was known by';
 COMMENT ON TABLE ods.incident IS 'What happened that a person may want to know later; read it by ods.incidents';
 
 COMMENT ON COLUMN ods.lock_wait.stream_id IS 'The stream whose worker waits';
@@ -93,3 +98,20 @@ COMMENT ON COLUMN ods.incidents.server IS 'The foreign server it concerns';
 COMMENT ON COLUMN ods.incidents.kind IS 'apply failed, gap, publication, drift, index or difference';
 COMMENT ON COLUMN ods.incidents.message IS 'What happened';
 COMMENT ON COLUMN ods.incidents.fix IS 'What to run, here or where its comment says';
+
+COMMENT ON TABLE ods.dead_letter IS 'Changes that could not be applied, kept whole in the order of the stream; read it by ods.dead_letters';
+COMMENT ON COLUMN ods.dead_letter.other_key IS 'The key that the row had before, where the change gave it another; it is parked too';
+COMMENT ON COLUMN ods.synced_table.on_error IS 'What a change does that can''t be applied: park its key, or halt the table';
+COMMENT ON COLUMN ods.sync_status.dead_letters IS 'Changes that could not be applied and are kept; their keys stand outside of what is promised of the table';
+COMMENT ON COLUMN ods.dead_letters.id IS 'Rises, for the changes of a key, in the order of the stream';
+COMMENT ON COLUMN ods.dead_letters.table_name IS 'The synced table';
+COMMENT ON COLUMN ods.dead_letters.key IS 'The key that is parked, as the source writes it';
+COMMENT ON COLUMN ods.dead_letters.error IS 'Why the change could not be applied';
+COMMENT ON COLUMN ods.dead_letters.position IS 'Where the stream stood behind the change';
+COMMENT ON COLUMN ods.dead_letters.operation IS 'insert, update or delete at the source, or load: a row that was read from it';
+COMMENT ON COLUMN ods.dead_letters.new_row IS 'The row by the names of the source, as far as the change tells it';
+COMMENT ON COLUMN ods.dead_letters.old_row IS 'The row before, as far as the change tells it';
+COMMENT ON COLUMN ods.dead_letters.other_key IS 'The key that the row had before, where the change gave it another; it is parked too';
+COMMENT ON COLUMN ods.dead_letters.sqlstate IS 'The error''s SQLSTATE';
+COMMENT ON COLUMN ods.dead_letters.committed_at IS 'When it was committed at the source; null for a row that was read';
+COMMENT ON COLUMN ods.dead_letters.at IS 'When it was kept';

@@ -29,6 +29,7 @@ BEGIN
     DELETE FROM ods.reread WHERE table_id IN (SELECT table_id FROM gone);
     DELETE FROM ods.verify_schedule WHERE table_id IN (SELECT table_id FROM gone);
     DELETE FROM ods.verification WHERE table_id IN (SELECT table_id FROM gone);
+    DELETE FROM ods.dead_letter WHERE table_id IN (SELECT table_id FROM gone);
     DELETE FROM ods.deferred_index WHERE table_id IN (SELECT table_id FROM gone);
     RETURN NULL;
 END

@@ -61,7 +61,7 @@ SELECT t.relation AS table_name,
        CASE WHEN s.state <> 'fenced' AND ts.state IN ('paused', 'failed') THEN ts.reason
             WHEN ts.state = 'loading' AND s.state <> 'fenced'
             THEN nullif(pg_catalog.concat_ws('; ', s.reason, ts.reason, l.progress), '')
-            ELSE s.reason END AS reason,
+            ELSE nullif(pg_catalog.concat_ws('; ', s.reason, d.reason, x.reason), '') END AS reason,
        CASE WHEN ts.is_followed THEN s.fresh_as_of ELSE ts.fresh_as_of END AS fresh_as_of,
        CASE WHEN ts.is_followed THEN s.staleness
             WHEN ts.fresh_as_of IS NOT NULL
@@ -71,6 +71,7 @@ SELECT t.relation AS table_name,
        l.rows_done AS rows_loaded,
        l.rows_estimated,
        coalesce(r.rereads, 0) AS rereads,
+       coalesce(d.letters, 0) AS dead_letters,
        ts.last_error,
        ts.fix,
        t.consumer,
@@ -96,6 +97,16 @@ SELECT t.relation AS table_name,
                  FROM ods.source_member m
                 WHERE m.table_id = t.table_id AND ts.state = 'loading') d
         WHERE d.rows_done > 0) l ON true
+  LEFT JOIN LATERAL (
+       SELECT pg_catalog.count(*) AS letters,
+              CASE WHEN pg_catalog.count(*) > 0
+                   THEN pg_catalog.count(*) || ' changes could not be applied, see ods.dead_letters' END AS reason
+         FROM ods.dead_letter dl
+        WHERE dl.table_id = t.table_id) d ON true
+  LEFT JOIN LATERAL (
+       SELECT 'yet to be built: index ' || pg_catalog.string_agg(i.index_name, ', ' ORDER BY i.index_name) AS reason
+         FROM ods.deferred_index i
+        WHERE i.table_id = t.table_id) x ON true
   LEFT JOIN LATERAL (SELECT pg_catalog.count(*) AS rereads FROM ods.reread x WHERE x.table_id = t.table_id) r ON true
  WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
 COMMENT ON VIEW ods.sync_status IS 'One row a synced table: what it does, why, how old it is, how far its load has come';
@@ -114,3 +125,22 @@ SELECT i.at, coalesce(i.relation::text, i.table_name) AS table_name, s.server_na
   LEFT JOIN ods.stream s USING (stream_id)
  WHERE i.relation IS NULL OR pg_catalog.has_table_privilege(i.relation, 'SELECT');
 COMMENT ON VIEW ods.incidents IS 'What happened that a person may want to know, newest last, with what to do about it';
+
+-- Rows of their tables are in them, so that they are for those who may read these.
+CREATE VIEW ods.dead_letters WITH (security_barrier) AS
+SELECT d.letter_id AS id,
+       t.relation AS table_name,
+       d.key,
+       d.error,
+       d.position,
+       d.operation,
+       d.new_row,
+       d.old_row,
+       d.other_key,
+       d.sqlstate,
+       d.committed_at,
+       d.at
+  FROM ods.dead_letter d
+  JOIN ods.synced_table t USING (table_id)
+ WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
+COMMENT ON VIEW ods.dead_letters IS 'One row a change that could not be applied and is kept; its key is parked until it is retried, healed or discarded';

@@ -3,6 +3,7 @@
 //! An [`OdsError`] is written for the person in psql: the message says what happened and to what,
 //! the hint is a command to paste. Messages never carry row values or secrets.
 
+use crate::pg::encoding;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use std::fmt;
@@ -85,6 +86,13 @@ impl ErrorKind {
             Self::Local(code) => code,
             Self::Bug => C::ERRCODE_INTERNAL_ERROR,
         }
+    }
+
+    /// The SQLSTATE as its five characters.
+    pub fn sqlstate_text(self) -> String {
+        // Each character is six bits, the first lowest: the macro MAKE_SQLSTATE of elog.h.
+        let code = self.sqlstate() as u32;
+        (0..5).map(|place| char::from((code >> (6 * place) & 0x3F) as u8 + b'0')).collect()
     }
 
     /// Whether the worker should try the same thing again.
@@ -198,12 +206,13 @@ impl std::error::Error for OdsError {}
 
 impl From<OdsError> for ErrorReport {
     fn from(error: OdsError) -> Self {
-        let mut report = Self::new(error.kind.sqlstate(), error.message, RAISED_BY);
+        let mut report =
+            Self::new(error.kind.sqlstate(), encoding::told(&error.message), RAISED_BY);
         if let Some(detail) = error.detail {
-            report = report.set_detail(detail);
+            report = report.set_detail(encoding::told(&detail));
         }
         if let Some(hint) = error.hint {
-            report = report.set_hint(hint);
+            report = report.set_hint(encoding::told(&hint));
         }
         report
     }

@@ -73,6 +73,8 @@ pgrx::extension_sql_file!(
         api::verify::remove_verify_schedule,
         api::verbs::drop_synced_table,
         api::alter::alter_synced_table,
+        api::letters::retry_dead_letters,
+        api::letters::discard_dead_letters,
         api::wait::wait_for_position,
         api::check::check_server,
         api::discover::discover

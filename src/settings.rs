@@ -42,6 +42,7 @@ static MAX_RETAINED_WAL: GucSetting<i32> = GucSetting::<i32>::new(50 * 1024);
 
 /// In ms. Ten seconds is longer than any DDL that behaves, and within the staleness that a
 /// real-time table usually promises.
+static MAX_DEAD_LETTERS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static LOCK_WAIT_WARNING: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
 /// A worker that waits for a lock this many times as long lets go and begins anew: what its slot
@@ -99,6 +100,11 @@ pub fn max_retained_wal() -> Option<u64> {
 /// How long a stream worker waits for a lock before it begins anew.
 pub fn lock_timeout() -> Duration {
     milliseconds(&LOCK_WAIT_WARNING) * LOCK_WAITS
+}
+
+/// How many changes that could not be applied are kept for a table.
+pub fn max_dead_letters() -> usize {
+    usize::try_from(MAX_DEAD_LETTERS.get()).unwrap_or(0)
 }
 
 /// Whether a new timeline of this server goes on streaming instead of standing fenced.
@@ -216,6 +222,16 @@ pub fn define() {
         3_600_000,
         Sighup,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"ods.max_dead_letters",
+        c"Changes that could not be applied and are kept for a table, before it is set aside.",
+        c"A table with more bad rows than anybody will look at one by one has another problem.",
+        &MAX_DEAD_LETTERS,
+        0,
+        10_000_000,
+        Sighup,
+        GucFlags::default(),
     );
     GucRegistry::define_bool_guc(
         c"ods.takeover_on_promotion",

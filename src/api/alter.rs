@@ -1,6 +1,6 @@
 //! `ods.alter_synced_table`: what may change about a table while it is synced.
 
-use crate::api::create::check_choices;
+use crate::api::create::{check_choices, check_on_error};
 use crate::api::lookup;
 use crate::api::target;
 use crate::apply::statements::{OnDelete, quote_ident};
@@ -23,8 +23,9 @@ fn alter_synced_table(
     max_staleness: default!(Option<pgrx::datum::Interval>, "NULL"),
     filter: default!(Option<&str>, "NULL"),
     on_delete: default!(Option<&str>, "NULL"),
+    on_error: default!(Option<&str>, "NULL"),
 ) -> std::result::Result<(), ErrorReport> {
-    let change = Change { consumer, tier, max_staleness, filter, on_delete };
+    let change = Change { consumer, tier, max_staleness, filter, on_delete, on_error };
     Ok(alter(relation, &change)?)
 }
 
@@ -34,6 +35,7 @@ struct Change<'a> {
     max_staleness: Option<pgrx::datum::Interval>,
     filter: Option<&'a str>,
     on_delete: Option<&'a str>,
+    on_error: Option<&'a str>,
 }
 
 fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
@@ -42,6 +44,7 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
     // ALTER TABLE refuses a table that is open.
     drop(relation);
     let on_delete = change.on_delete.map(parse_on_delete).transpose()?;
+    change.on_error.map(check_on_error).transpose()?;
     check_choices(
         change.consumer.unwrap_or("unchanged"),
         change.tier.unwrap_or("batch"),
@@ -58,7 +61,7 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
         let reads_anew = change.filter.is_some() || moves_rows(id, on_delete)?;
         execute(
             "UPDATE ods.synced_table SET consumer = coalesce($2, consumer), tier = coalesce($3, tier), \
-                 max_staleness = coalesce($4, max_staleness), on_delete = coalesce($5, on_delete) \
+                 max_staleness = coalesce($4, max_staleness), on_delete = coalesce($5, on_delete), on_error = coalesce($6, on_error) \
              WHERE table_id = $1",
             &[
                 id.into(),
@@ -66,6 +69,7 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
                 change.tier.into(),
                 change.max_staleness.into(),
                 change.on_delete.into(),
+                change.on_error.into(),
             ],
         )?;
         if change.filter.is_some() {

@@ -3,10 +3,10 @@
 use crate::api::columns::{self, Wanted};
 use crate::api::names;
 use crate::api::target::{self, ColumnPlan};
-use crate::api::types;
+use crate::api::types::{self, LocalType};
 use crate::apply::statements::OnDelete;
 use crate::catalog::deferred_index;
-use crate::catalog::table::{execute, spi_error};
+use crate::catalog::table::{OnError, execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::guard;
@@ -16,7 +16,9 @@ use crate::pg::{encoding, owner};
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::describe::{self, Generated, ReplicaIdentity, Selection, SourceTable};
+use crate::source::postgres::local;
 use crate::source::postgres::obstacle;
+use crate::source::postgres::preflight::Status;
 use crate::source::postgres::quote::{quote_ident, quote_literal};
 use crate::worker::board;
 use pgrx::pg_sys;
@@ -37,7 +39,8 @@ CREATE FUNCTION ods.create_synced_table(
     transform text DEFAULT NULL,
     filter text DEFAULT NULL,
     on_delete text DEFAULT 'delete',
-    type_schema text DEFAULT NULL
+    type_schema text DEFAULT NULL,
+    on_error text DEFAULT 'park'
 ) RETURNS regclass
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
@@ -56,6 +59,7 @@ fn create_synced_table(
     filter: Option<&str>,
     on_delete: &str,
     type_schema: Option<&str>,
+    on_error: &str,
 ) -> std::result::Result<pg_sys::Oid, ErrorReport> {
     Ok(create(&Request {
         target,
@@ -70,6 +74,7 @@ fn create_synced_table(
         filter,
         on_delete,
         type_schema,
+        on_error,
     })?)
 }
 
@@ -88,6 +93,7 @@ struct Request<'a> {
     on_delete: &'a str,
     /// Where types of the source's own are made; else beside the table.
     type_schema: Option<&'a str>,
+    on_error: &'a str,
 }
 
 fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
@@ -96,14 +102,16 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
             .hint("SELECT ods.adopt_database();"));
     }
     on_delete(request)?;
+    check_on_error(request.on_error)?;
     check_choices(request.consumer, request.tier, request.max_staleness.as_ref())?;
     let access = ServerAccess::for_caller(request.server)?;
     let mut connection = connect_control(&access, Deadline::after(settings::connect_timeout()))?;
-    refuse_other_encoding(&connection)?;
+    refuse_unknown_encoding(&connection)?;
     let found = find_source(&mut connection, &access, request)?;
     let key = key_of(&found, request.key)?;
     let plan = plan_columns(&found, request, &key)?;
     let types = types::plan(&mut connection, &plan)?;
+    refuse_unreadable_names(&found, &plan, &types)?;
     drop(connection);
     let table = target::prepare(
         request.target,
@@ -140,6 +148,15 @@ fn on_delete(request: &Request<'_>) -> Result<OnDelete> {
         )
         .hint("on_delete => 'delete', 'mark' or 'ignore'")
     })
+}
+
+/// Checks the choice of what a change does that can't be applied.
+pub fn check_on_error(name: &str) -> Result<()> {
+    if OnError::parse(name).is_some() {
+        return Ok(());
+    }
+    Err(OdsError::new(ErrorKind::InvalidArgument, format!("on_error can't be {name:?}"))
+        .hint("on_error => 'park' or 'halt'"))
 }
 
 /// Checks what is promised about a table.
@@ -216,18 +233,53 @@ fn find_source(
     Ok(source)
 }
 
-/// Text is compared byte by byte while a table loads, so both sides must write it alike.
-fn refuse_other_encoding(connection: &Connection) -> Result<()> {
+/// What the source writes must be readable here.
+fn refuse_unknown_encoding(connection: &Connection) -> Result<()> {
     let theirs = connection.parameter_status(c"server_encoding").unwrap_or_default();
-    let ours = encoding::of_database();
-    if theirs == ours {
+    let check = local::encoding_check(&theirs)?;
+    if check.status != Status::Failed {
         return Ok(());
     }
-    Err(OdsError::new(
-        ErrorKind::Unsupported,
-        format!("the source is encoded in {theirs}, this database in {ours}"),
-    )
-    .hint(format!("CREATE DATABASE … ENCODING '{theirs}' TEMPLATE template0;")))
+    Err(OdsError::new(ErrorKind::Unsupported, check.detail).hint(check.fix.unwrap_or_default()))
+}
+
+/// Names must fit here, and reach our own code: which reads text as UTF-8, whatever this database
+/// is encoded in.
+fn refuse_unreadable_names(
+    source: &SourceTable,
+    plan: &[ColumnPlan],
+    types: &[LocalType],
+) -> Result<()> {
+    let names = || {
+        [source.schema.as_str(), source.name.as_str()]
+            .into_iter()
+            .chain(source.leaves.iter().flat_map(|leaf| [leaf.schema.as_str(), &leaf.name]))
+            .chain(plan.iter().flat_map(|column| [column.source.as_str(), &column.target]))
+    };
+    let of_types = || types.iter().flat_map(LocalType::names);
+    if !encoding::is_utf8_here()
+        && let Some(name) = names().chain(of_types()).find(|name| !name.is_ascii())
+    {
+        return Err(OdsError::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the name {} at the source has characters that need a database in UTF8",
+                quote_ident(name).escape_unicode()
+            ),
+        )
+        .hint(
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0;  -- here, and install ods there",
+        ));
+    }
+    // A name of 63 bytes in the source's encoding may have more in ours.
+    match plan.iter().find(|column| column.target.len() >= pg_sys::NAMEDATALEN as usize) {
+        None => Ok(()),
+        Some(column) => Err(OdsError::new(
+            ErrorKind::Unsupported,
+            format!("column name {} is too long here", quote_ident(&column.target)),
+        )
+        .hint(format!("columns => '{{{} AS shorter, …}}'", quote_ident(&column.source)))),
+    }
 }
 
 /// The key that changes carry. A chosen key must be what the source's replica identity sends, or
@@ -378,8 +430,8 @@ fn register(
 ) -> Result<i32> {
     let id = Spi::get_one_with_args::<i32>(
         "INSERT INTO ods.synced_table (relation, stream_id, source_schema, source_table, source_oid, \
-             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING table_id",
+             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness, on_error) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING table_id",
         &[
             table.relation.into(),
             stream.into(),
@@ -393,6 +445,7 @@ fn register(
             request.consumer.into(),
             request.tier.into(),
             request.max_staleness.into(),
+            request.on_error.into(),
         ],
     )
     .map_err(spi_error)?

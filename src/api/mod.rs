@@ -7,6 +7,7 @@ pub mod create;
 pub mod discover;
 pub mod fence;
 pub mod guard;
+pub mod letters;
 mod lookup;
 mod names;
 pub mod resync;

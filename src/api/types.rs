@@ -23,6 +23,31 @@ const FIRST_OF_USERS: u32 = 16_384;
 /// Deeper than any type that a person made.
 const DEEPEST: usize = 32;
 
+/// Built-in types whose values name what only the source has, by its oid or its role, or that can't
+/// be read from text. They are text here.
+const OF_THE_SOURCE: &[&str] = &[
+    "aclitem",
+    "gtsvector",
+    "pg_brin_bloom_summary",
+    "pg_brin_minmax_multi_summary",
+    "pg_dependencies",
+    "pg_mcv_list",
+    "pg_ndistinct",
+    "pg_node_tree",
+    "regclass",
+    "regcollation",
+    "regconfig",
+    "regdatabase",
+    "regdictionary",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
+    "regtype",
+];
+
 /// A type of the source as it will be here.
 #[derive(Clone, Debug)]
 pub enum LocalType {
@@ -136,6 +161,13 @@ fn plan_type(
     sql: &str,
     depth: usize,
 ) -> Result<Option<LocalType>> {
+    if oid < FIRST_OF_USERS
+        && let (element, array) =
+            sql.strip_suffix("[]").map_or((sql, ""), |element| (element, "[]"))
+        && OF_THE_SOURCE.contains(&element)
+    {
+        return Ok(Some(LocalType::Known(format!("text{array}"))));
+    }
     // The name comes from the source: what Postgres can't read as one type never gets further.
     let known =
         Spi::get_one_with_args::<String>("SELECT pg_catalog.to_regtype($1)::text", &[sql.into()])
@@ -190,6 +222,26 @@ fn plan_part(
 }
 
 impl LocalType {
+    /// Every name of it: its own, its labels, those of its parts.
+    pub fn names(&self) -> Vec<&str> {
+        let (name, definition) = match self {
+            Self::Known(name) => return vec![name],
+            Self::Own { name, definition, .. } => (name, definition),
+        };
+        let mut names = vec![name.as_str()];
+        match definition {
+            Definition::Enum(labels) => names.extend(labels.iter().map(String::as_str)),
+            Definition::Domain(base) => names.extend(base.kind.names()),
+            Definition::Composite(parts) => {
+                for (name, part) in parts {
+                    names.push(name);
+                    names.extend(part.kind.names());
+                }
+            }
+        }
+        names
+    }
+
     /// The type as SQL, after making it in `schema` if it must be made.
     pub fn ensure(&self, schema: &str) -> Result<String> {
         let (name, definition, is_array) = match self {

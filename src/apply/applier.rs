@@ -1,14 +1,15 @@
 //! Gathers changes of all tables of a stream and writes them, in one local transaction with the
 //! stream's position.
 
-use crate::apply::fix;
+use crate::apply::parked::{self, Fate, Parking};
 use crate::apply::pass::Pass;
 use crate::apply::route::Routes;
 use crate::apply::target::Target;
 use crate::apply::write::{self, Mode};
+use crate::apply::{fix, guarded};
 use crate::batch::{BatchError, DeletePolicy, KeyChanges, Push, Shape, Stamp, TableBatch};
 use crate::catalog::table::{self, Resync, SyncedTable, TableState};
-use crate::catalog::{incident, stream};
+use crate::catalog::{dead_letter, incident, stream};
 use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
@@ -18,6 +19,7 @@ use crate::pg::{subxact, xact};
 use crate::settings;
 use pgrx::Spi;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 /// A table that lacks values in more rows than this is read anew instead, row by row no longer.
 const MOST_REREADS: usize = 10_000;
@@ -29,9 +31,9 @@ pub const LACKS_VALUES: &str = "reading rows again that lack a value here";
 pub enum Care {
     /// Net change of as many changes as a batch holds.
     Fast,
-    /// Change by change in the order of events, each in a subtransaction of its own, so that one
-    /// that can't be applied is known and sets aside its table only.
-    Single,
+    /// The same, each table in a subtransaction of its own and its events remembered, so that those
+    /// that can't be applied are found and concern nothing but themselves.
+    Guarded,
 }
 
 /// A synced table and what waits to be written to it.
@@ -45,6 +47,12 @@ pub struct Table {
     pub memory: Option<Memory>,
     ledger: Ledger,
     rows_applied: i64,
+    /// The encoding that text comes in.
+    pub encoding: i32,
+    /// Keys whose changes can't be applied.
+    pub parking: Parking,
+    /// The events of the batch, where it is written under guard.
+    log: Option<Memory>,
 }
 
 /// The applier of one stream.
@@ -66,6 +74,7 @@ pub struct Applier {
     local_lsn: Option<u64>,
     /// What the memories of all loading tables hold.
     ledger: Ledger,
+    kept_letter_at: Option<Instant>,
 }
 
 /// What a commit did.
@@ -96,6 +105,7 @@ impl Applier {
             rows_written: 0,
             local_lsn: None,
             ledger: Ledger::default(),
+            kept_letter_at: None,
         }
     }
 
@@ -114,9 +124,40 @@ impl Applier {
         self.is_open = false;
     }
 
+    /// The encoding in which text comes, a `pg_enc` number.
+    pub fn encoding(&self) -> i32 {
+        self.encoding
+    }
+
     /// How changes are gathered from now on.
     pub fn set_care(&mut self, care: Care) {
         self.care = care;
+        self.tables.values_mut().for_each(|table| table.keep_log(care));
+    }
+
+    /// When a change was last found that can't be applied.
+    pub fn kept_letter_at(&self) -> Option<Instant> {
+        self.kept_letter_at
+    }
+
+    /// Sets a table aside whose changes that can't be applied are too many to be kept.
+    pub fn check_letters(&mut self, id: i32) {
+        let Some(table) = self.tables.get(&id) else { return };
+        if table.parking.is_pending() {
+            self.kept_letter_at = Some(Instant::now());
+        }
+        let most = settings::max_dead_letters();
+        if table.parking.count() > most {
+            let name = pgrx::spi::quote_literal(table.synced.display());
+            let error = OdsError::new(
+                ErrorKind::WrongState,
+                format!("more than {most} of its changes can't be applied"),
+            )
+            .hint(format!(
+                "SELECT error, count(*) FROM ods.dead_letters WHERE table_name = {name}::regclass GROUP BY 1 ORDER BY 2 DESC;"
+            ));
+            self.fail(id, error);
+        }
     }
 
     /// The tables, by id.
@@ -148,6 +189,7 @@ impl Applier {
                         restarted.push(id);
                     }
                     table.synced = synced.clone();
+                    table.parking = Parking::new(dead_letter::parked(id)?);
                     match table.synced.state {
                         TableState::Loading => table.begin_memory(),
                         _ => table.memory = None,
@@ -222,6 +264,32 @@ impl Applier {
         if !table.is_followed() {
             return Ok(());
         }
+        if let Some(memory) = &mut table.memory
+            && let Err(error) = memory.remember(projection, op, stamp)
+        {
+            self.fail(id, bad_change(error));
+            return Ok(());
+        }
+        if !table.parking.is_empty() {
+            self.open();
+            let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+            match parked::settle(table, Some(projection), op, stamp) {
+                Ok(Fate::Free) => {}
+                Ok(Fate::Settled) => {
+                    self.check_letters(id);
+                    return Ok(());
+                }
+                Err(error) if error.kind.retry() == Retry::Never => {
+                    self.fail(id, error);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        if self.care == Care::Guarded && table.log.is_none() {
+            table.keep_log(Care::Guarded);
+        }
         let mut before = table.batch.bytes();
         let mut pushed = table.push(projection, op, stamp);
         let limit = settings::load_memory();
@@ -233,7 +301,7 @@ impl Applier {
             self.flush()?;
             let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
             before = 0;
-            pushed = table.batch.push(projection, op, stamp);
+            pushed = table.push(projection, op, stamp);
         }
         if let Err(error) = pushed {
             self.fail(id, bad_change(error));
@@ -242,7 +310,7 @@ impl Applier {
         self.pending_rows += 1;
         let after = self.tables.get(&id).map_or(0, |table| table.batch.bytes());
         self.pending_bytes += after.saturating_sub(before);
-        if self.care == Care::Single || self.is_full() {
+        if self.is_full() {
             self.flush()?;
         }
         Ok(())
@@ -277,6 +345,12 @@ impl Applier {
             if let Some(memory) = &mut table.memory {
                 memory.remember_truncate(stamp);
             }
+            if !table.parking.is_empty() {
+                table.parking.clear();
+                self.open();
+                dead_letter::forget_all(id)?;
+            }
+            let Some(table) = self.tables.get_mut(&id) else { continue };
             let Some(sql) = table.target.shape.delete_all() else { continue };
             self.open();
             let Some(table) = self.tables.get_mut(&id) else { continue };
@@ -288,11 +362,11 @@ impl Applier {
             };
             let emptied = match self.care {
                 Care::Fast => xact::caught(empty),
-                Care::Single => subxact::run(empty),
+                Care::Guarded => subxact::run(empty),
             };
             match emptied {
                 Ok(()) => {}
-                Err(error) if self.care == Care::Single && error.kind.retry() == Retry::Never => {
+                Err(error) if self.care == Care::Guarded && error.kind.retry() == Retry::Never => {
                     self.fail(id, error);
                 }
                 Err(error) => return Err(error),
@@ -341,9 +415,7 @@ impl Applier {
                 Care::Fast => {
                     xact::caught(|| write::write(&mut table.target, &mut table.batch, mode))
                 }
-                Care::Single => {
-                    subxact::run(|| write::write(&mut table.target, &mut table.batch, mode))
-                }
+                Care::Guarded => table.write_guarded(mode),
             };
             table.batch.clear();
             match written {
@@ -356,8 +428,9 @@ impl Applier {
                     if !written.doubtful.is_empty() {
                         self.doubtful.entry(id).or_default().extend(written.doubtful);
                     }
+                    self.check_letters(id);
                 }
-                Err(error) if self.care == Care::Single && error.kind.retry() == Retry::Never => {
+                Err(error) if self.care == Care::Guarded && error.kind.retry() == Retry::Never => {
                     self.fail(id, error);
                 }
                 Err(error) => return Err(error.context(table.synced.display())),
@@ -383,6 +456,15 @@ impl Applier {
             if let Some(table) = self.tables.get_mut(&id) {
                 set_aside(self.stream_id, id, &table.synced, &error)?;
                 table.synced.state = TableState::Failed;
+            }
+        }
+        for (id, table) in &mut self.tables {
+            if !table.parking.is_pending() {
+                continue;
+            }
+            table.parking.store(*id, position)?;
+            if !table.parking.is_empty() {
+                tell_parked(self.stream_id, &table.synced)?;
             }
         }
         let mut reads_anew = false;
@@ -439,6 +521,19 @@ impl Applier {
     }
 }
 
+/// Says that some keys of a table are parked.
+fn tell_parked(stream_id: i32, synced: &SyncedTable) -> Result<()> {
+    let name = synced.display();
+    let literal = pgrx::spi::quote_literal(&name);
+    incident::record(
+        stream_id,
+        Some((synced.relation, &name)),
+        incident::IncidentKind::ApplyFailed,
+        "changes that can't be applied are kept in ods.dead_letters, and their keys are parked",
+        Some(&format!("SELECT * FROM ods.dead_letters WHERE table_name = {literal}::regclass;")),
+    )
+}
+
 fn bad_change(error: BatchError) -> OdsError {
     OdsError::new(ErrorKind::Mismatch, format!("a change can't be applied: {error}"))
 }
@@ -471,6 +566,7 @@ impl Table {
         let shape = Shape::new(synced.columns.len(), key, deletes)
             .map(|shape| shape.with_key_changes(key_changes))
             .map_err(|error| OdsError::new(ErrorKind::Bug, error.to_string()))?;
+        let parking = Parking::new(dead_letter::parked(synced.id)?);
         let mut table = Self {
             synced,
             target,
@@ -478,6 +574,9 @@ impl Table {
             memory: None,
             ledger,
             rows_applied: 0,
+            encoding,
+            parking,
+            log: None,
         };
         if table.synced.state == TableState::Loading {
             table.begin_memory();
@@ -485,16 +584,55 @@ impl Table {
         Ok(table)
     }
 
+    /// The shape of its batches.
+    pub fn shape(&self) -> &Shape {
+        self.batch.shape()
+    }
+
+    /// That shape for rows that are told whole, whatever points at the table.
+    pub fn plain_shape(&self) -> Shape {
+        self.batch.shape().clone().with_key_changes(KeyChanges::Net).with_deletes(DeletePolicy::Net)
+    }
+
+    /// Adds an event to the batch, and to the log where there is one.
     fn push(
         &mut self,
         projection: &[u16],
         op: &Op<'_>,
         stamp: Stamp,
     ) -> std::result::Result<Push, BatchError> {
-        if let Some(memory) = &mut self.memory {
-            memory.remember(projection, op, stamp)?;
+        let pushed = self.batch.push(projection, op, stamp)?;
+        if pushed == Push::Taken
+            && let Some(log) = &mut self.log
+        {
+            log.remember(projection, op, stamp)?;
         }
-        self.batch.push(projection, op, stamp)
+        Ok(pushed)
+    }
+
+    /// Has the events of the next batches remembered, or no longer.
+    fn keep_log(&mut self, care: Care) {
+        self.log = match care {
+            Care::Fast => None,
+            Care::Guarded => Some(Memory::new(self.shape().clone(), usize::MAX, Ledger::default())),
+        };
+    }
+
+    /// Writes the batch under guard: what can't be applied is parked, or an error where the table is
+    /// to halt.
+    fn write_guarded(&mut self, mode: Mode) -> Result<write::Written> {
+        let whole = subxact::run(|| write::write(&mut self.target, &mut self.batch, mode));
+        let log = self.log.take();
+        let written = match (whole, &log) {
+            (Err(error), Some(log)) if error.kind.retry() == Retry::Never => {
+                let events: Vec<_> = log.all().collect();
+                let mut written = write::Written::default();
+                guarded::write_events(self, &events, mode, &mut written).map(|()| written)
+            }
+            (whole, _) => whole,
+        };
+        self.keep_log(Care::Guarded);
+        written
     }
 
     /// Counts as being read from now on.

@@ -22,7 +22,7 @@ pub fn insert<'r>(target: &Target, rows: impl Iterator<Item = BulkRow<'r>>) -> R
     let mut columns = target.shape.targets();
     columns.push("_ods_committed_at".to_owned());
     let mut lines = Lines { rows, line: Vec::new(), sent: 0, stamp: (None, Vec::new()) };
-    copy_from(target.relation, &columns, target.encoding_name(), &mut lines)?;
+    copy_from(target.relation, &columns, &target.encoding_name(), &mut lines)?;
     Ok(())
 }
 

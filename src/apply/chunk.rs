@@ -1,21 +1,21 @@
 //! Writes rows that were read from the source under what was streamed meanwhile.
 
 use crate::apply::applier::{Applier, Table};
+use crate::apply::parts;
 use crate::apply::pass::Pass;
 use crate::apply::write::{self, Mode};
 use crate::batch::Stamp;
 use crate::batch::TableBatch;
-use crate::catalog::table::{self, Sweep, spi_error};
+use crate::catalog::table::{self, OnError, Sweep, spi_error};
 use crate::decode::cell::Cell;
-use crate::error::{ErrorKind, OdsError, Result};
+use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::chunk::{Rows, key_of};
 use crate::load::copy_text;
 use crate::load::loader::{Chunk, What};
 use crate::load::memory::Remembered;
 use crate::pg::copy_from::{CopySource, copy_from};
 use crate::pg::owner::ActingAs;
-use crate::pg::xact;
-use pgrx::PgSqlErrorCode;
+use crate::pg::{encoding, xact};
 use pgrx::prelude::*;
 use std::collections::HashSet;
 
@@ -64,11 +64,12 @@ pub fn apply(
         if untouched {
             match xact::catch(|| applier.within(|applier| insert_raw(applier, chunk, keep_reading)))
             {
-                Ok(()) => return finish(applier, chunk, position, fresh_as_of, Vec::new()),
-                // A row that the stream brought is there already.
-                Err(error)
-                    if error.kind == ErrorKind::Local(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION) =>
-                {
+                Ok(()) => {
+                    parts::heal(applier, chunk)?;
+                    return finish(applier, chunk, position, fresh_as_of, Vec::new());
+                }
+                // A row that the stream brought is there already, or one can't be written.
+                Err(error) if error.kind.retry() == Retry::Never => {
                     applier.forget_transaction();
                     if !begin(applier, chunk, load)? {
                         return Ok(Outcome::Held);
@@ -78,7 +79,21 @@ pub fn apply(
             }
         }
     }
-    let rereads = applier.within(|applier| reconcile(applier, chunk))?;
+    let on_error = applier.table(id).map(|table| table.synced.on_error);
+    let rereads = match xact::catch(|| applier.within(|applier| reconcile(applier, chunk))) {
+        Ok(rereads) => {
+            parts::heal(applier, chunk)?;
+            rereads
+        }
+        Err(error) if error.kind.retry() == Retry::Never && on_error == Some(OnError::Park) => {
+            applier.forget_transaction();
+            if !begin(applier, chunk, load)? {
+                return Ok(Outcome::Held);
+            }
+            applier.within(|applier| parts::reconcile_in_parts(applier, chunk))?
+        }
+        Err(error) => return Err(error),
+    };
     finish(applier, chunk, position, fresh_as_of, rereads)
 }
 
@@ -107,6 +122,7 @@ fn forget(table: &mut Table, rows: &Rows) {
 fn is_plain(table: &Table, chunk: &Chunk) -> bool {
     matches!(chunk.what, What::Range { .. })
         && !table.target.shape.has_user_sql()
+        && table.target.may_copy
         && table.synced.sweep == Sweep::None
 }
 
@@ -190,13 +206,15 @@ fn insert_raw(applier: &mut Applier, chunk: &Chunk, keep_reading: &mut dyn FnMut
     let target = &table.target;
     let Some(_pass) = Pass::take(target)? else { return Ok(()) };
     let mut lines = RawLines { rest: &chunk.rows.lines, keep_reading };
-    copy_from(target.relation, &target.shape.targets(), target.encoding_name(), &mut lines)?;
+    copy_from(target.relation, &target.shape.targets(), &target.encoding_name(), &mut lines)?;
     Ok(())
 }
 
 /// The chunk's rows as base, what its snapshot has not seen over them, and the difference to what
 /// is here written; the keys of rows that lack a value.
-fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<String>>> {
+pub(super) fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<String>>> {
+    let encoding = applier.encoding();
+    let bytes = |key: &Vec<String>| bytes(key, encoding);
     let Some(table) = applier.table(chunk.table) else { return Ok(Vec::new()) };
     let Table { target, memory, synced, .. } = table;
     let Some(memory) = memory else { return Ok(Vec::new()) };
@@ -217,7 +235,8 @@ fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<String>>> {
             let key = synced.key();
             let came: HashSet<Vec<Vec<u8>>> =
                 chunk.rows.iter().filter_map(|line| key_of(line, &key)).collect();
-            let keys = keys.iter().map(Vec::as_slice).map(bytes).filter(|key| !came.contains(key));
+            let keys: Vec<_> = keys.iter().map(bytes).collect::<Result<_>>()?;
+            let keys = keys.into_iter().filter(|key| !came.contains(key));
             push_missing(&mut batch, synced, keys)?;
             push_rows(&mut batch, &chunk.rows)?;
         }
@@ -225,8 +244,8 @@ fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<String>>> {
         // and of that nothing that the stream has touched since.
         What::Sweep { keys } => {
             let missing = missing_of(&chunk.rows, keys)?;
-            let keys =
-                missing.map(Vec::as_slice).map(bytes).filter(|key| !touched.contains(cells(key)));
+            let keys: Vec<_> = missing.map(bytes).collect::<Result<_>>()?;
+            let keys = keys.into_iter().filter(|key| !touched.contains(cells(key)));
             push_missing(&mut batch, synced, keys)?;
         }
     }
@@ -247,12 +266,33 @@ fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<String>>> {
     Ok(written.rereads)
 }
 
-fn bytes(key: &[String]) -> Vec<Vec<u8>> {
-    key.iter().map(|part| part.as_bytes().to_vec()).collect()
+/// A key as the source writes it.
+pub fn bytes(key: &[String], encoding: i32) -> Result<Vec<Vec<u8>>> {
+    key.iter().map(|part| encoding::from_utf8(part, encoding)).collect::<Option<_>>().ok_or_else(
+        || {
+            let name = encoding::name(encoding);
+            OdsError::new(
+                ErrorKind::Unsupported,
+                format!("a row here has a key that the source, which is encoded in {name}, can't hold"),
+            )
+            .hint("End the sync by ods.drop_synced_table, delete that row, and create the synced table again.")
+        },
+    )
+}
+
+/// A key that came from the source as text for the catalog and for questions to it.
+pub fn key_text<'k>(key: impl Iterator<Item = &'k [u8]>, encoding: i32) -> Result<Vec<String>> {
+    key.map(|part| encoding::to_utf8(part, encoding)).collect::<Option<_>>().ok_or_else(|| {
+        let name = encoding::name(encoding);
+        OdsError::new(
+            ErrorKind::Unsupported,
+            format!("a key of the source is not valid text in its encoding, {name}"),
+        )
+    })
 }
 
 /// The keys that the source said it has no row for, by their places from 1.
-fn missing_of<'k>(
+pub(super) fn missing_of<'k>(
     rows: &Rows,
     keys: &'k [Vec<String>],
 ) -> Result<impl Iterator<Item = &'k Vec<String>> + use<'k>> {
@@ -320,12 +360,14 @@ fn push_missing(
 }
 
 /// The next keys that are here, for the sweep.
-pub fn local_keys(table: &Table, limit: i64) -> Result<Vec<Vec<String>>> {
+///
+/// Every one of them can be asked for at a source in `encoding`.
+pub fn local_keys(table: &Table, limit: i64, encoding: i32) -> Result<Vec<Vec<String>>> {
     let after = table.synced.sweep_key.as_deref();
     let sql = table.target.shape.next_keys(after.is_some());
     let mut args: Vec<pgrx::datum::DatumWithOid<'_>> = vec![limit.into()];
     for part in after.unwrap_or_default() {
-        args.push(part.as_str().into());
+        args.push(part.as_bytes().into());
     }
     let width = table.target.shape.key.len();
     // Casting a key may run code of its type's owner.
@@ -333,13 +375,16 @@ pub fn local_keys(table: &Table, limit: i64) -> Result<Vec<Vec<String>>> {
     Spi::connect(|client| {
         let rows = client.select(&sql, None, &args).map_err(spi_error)?;
         rows.map(|row| {
-            (1..=width)
+            let key = (1..=width)
                 .map(|column| {
-                    row.get::<String>(column).ok().flatten().ok_or_else(|| {
+                    let part = row.get::<Vec<u8>>(column).ok().flatten();
+                    part.and_then(|part| String::from_utf8(part).ok()).ok_or_else(|| {
                         OdsError::new(ErrorKind::Bug, "a key column of a synced table is null")
                     })
                 })
-                .collect()
+                .collect::<Result<Vec<String>>>()?;
+            bytes(&key, encoding)?;
+            Ok(key)
         })
         .collect()
     })

@@ -41,6 +41,8 @@ pub struct Column {
     pub target: Option<String>,
     /// Its type here, as SQL.
     pub sql_type: String,
+    /// The collation that the table's column has here, as SQL.
+    pub collation: Option<String>,
 }
 
 /// All that the statements depend on.
@@ -378,12 +380,23 @@ impl Shape {
         )
     }
 
-    /// The next keys here after `after`, as text, for the search for rows the source no longer has.
+    /// A parameter that holds text in UTF-8, as a value of a key column.
+    fn key_parameter(&self, column: usize, position: usize) -> String {
+        let Column { sql_type, collation, .. } = &self.columns[column];
+        // The function's result would have the collation of the encoding's name.
+        let collate = list(collation, "", |collation| format!(" COLLATE {collation}"));
+        format!("pg_catalog.convert_from(${position}::bytea, 'UTF8')::{sql_type}{collate}")
+    }
+
+    /// The next keys here after `after`, as text in UTF-8, for the search for rows the source no longer has.
     /// `$1` is the limit; with `after`, `$2…` are the key to go on from.
     pub fn next_keys(&self, after: bool) -> String {
         let targets = self.key_targets();
         let columns = list(&targets, ", ", |name| {
-            format!("pg_catalog.format('%s', t.{})", quote_ident(name))
+            format!(
+                "pg_catalog.convert_to(pg_catalog.format('%s', t.{}), 'UTF8')",
+                quote_ident(name)
+            )
         });
         let order = list(&targets, ", ", |name| format!("t.{}", quote_ident(name)));
         let mut sql = format!("SELECT {columns} FROM {} t", self.table);
@@ -392,7 +405,7 @@ impl Shape {
             let mut position = 1;
             let values = list(self.key.iter(), ", ", |&column| {
                 position += 1;
-                format!("${position}::text::{}", self.columns[column].sql_type)
+                self.key_parameter(column, position)
             });
             conditions.push(format!("ROW({order}) > ROW({values})"));
         }
@@ -435,11 +448,17 @@ mod tests {
         Shape {
             table: "\"public\".\"t\"".into(),
             columns: vec![
-                Column { source: "id".into(), target: Some("id".into()), sql_type: "int4".into() },
+                Column {
+                    source: "id".into(),
+                    target: Some("id".into()),
+                    sql_type: "int4".into(),
+                    collation: None,
+                },
                 Column {
                     source: "Name".into(),
                     target: Some("name".into()),
                     sql_type: "text".into(),
+                    collation: Some("\"pg_catalog\".\"C\"".into()),
                 },
             ],
             key: vec![0],
@@ -456,6 +475,13 @@ mod tests {
         let sql = shape().update_present(&[true, false]);
         assert!(!sql.contains("\"name\" ="), "{sql}");
         assert!(sql.contains("t.\"id\" = r.v0"), "{sql}");
+    }
+
+    #[test]
+    fn keys_are_gone_on_from_in_the_order_of_the_column() {
+        let sql = Shape { key: vec![1, 0], ..shape() }.next_keys(true);
+        assert!(sql.contains("'UTF8')::text COLLATE \"pg_catalog\".\"C\", pg_catalog"), "{sql}");
+        assert!(sql.contains("$3::bytea, 'UTF8')::int4)"), "{sql}");
     }
 
     #[test]

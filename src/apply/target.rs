@@ -90,7 +90,13 @@ pub struct Target {
     pub is_referenced: bool,
     /// What the table's columns were when it was opened.
     pub layout: u64,
-    encoding: String,
+    /// The encoding in which text comes, a `pg_enc` number.
+    pub encoding: i32,
+    /// Whether that is another than this database's.
+    pub converts: bool,
+    /// Whether COPY reads every value as it is meant: a `"char"` above 127 is no valid text in most
+    /// encodings, and what newer servers write in its stead is read by newer ones only.
+    pub may_copy: bool,
     values: RowType,
     keys: RowType,
     origins: RowType,
@@ -103,6 +109,7 @@ struct Attribute {
     type_oid: pg_sys::Oid,
     typmod: i32,
     collation: pg_sys::Oid,
+    collation_sql: Option<String>,
     sql_type: String,
 }
 
@@ -139,6 +146,10 @@ impl Target {
                 source: column.source_name.clone(),
                 target: column.target_name.clone(),
                 sql_type,
+                collation: column
+                    .target_name
+                    .as_ref()
+                    .and_then(|name| attributes.get(name)?.collation_sql.clone()),
             });
         }
         let key = table.key();
@@ -187,7 +198,9 @@ impl Target {
             deletes_matter: now.deletes_act,
             is_referenced: now.is_referenced,
             layout: now.layout,
-            encoding: encoding::name(encoding),
+            encoding,
+            converts: encoding != encoding::number_of_database(),
+            may_copy: types.iter().all(|(type_oid, ..)| *type_oid != pg_sys::CHAROID),
             shape,
             values: RowType::new(&values, encoding)?,
             keys: RowType::new(&keys, encoding)?,
@@ -199,8 +212,8 @@ impl Target {
     }
 
     /// The encoding in which text comes, by name.
-    pub fn encoding_name(&self) -> &str {
-        &self.encoding
+    pub fn encoding_name(&self) -> String {
+        encoding::name(self.encoding)
     }
 
     fn row_type(&mut self, rows: Rows) -> &mut RowType {
@@ -255,7 +268,9 @@ fn attributes_of(relation: pg_sys::Oid) -> Result<std::collections::BTreeMap<Str
         let rows = client
             .select(
                 "SELECT a.attname::text, a.atttypid, a.atttypmod, a.attcollation, \
-                        pg_catalog.format_type(a.atttypid, a.atttypmod) \
+                        pg_catalog.format_type(a.atttypid, a.atttypmod), \
+                        (SELECT pg_catalog.format('%I.%I', n.nspname, c.collname) FROM pg_catalog.pg_collation c \
+                          JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = a.attcollation) \
                  FROM pg_catalog.pg_attribute a \
                  WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
                 None,
@@ -268,9 +283,10 @@ fn attributes_of(relation: pg_sys::Oid) -> Result<std::collections::BTreeMap<Str
             let typmod = row.get::<i32>(3).ok().flatten();
             let collation = row.get::<pg_sys::Oid>(4).ok().flatten();
             let sql_type = row.get::<String>(5).ok().flatten();
+            let collation_sql = row.get::<String>(6).ok().flatten();
             match (name, type_oid, typmod, collation, sql_type) {
                 (Some(name), Some(type_oid), Some(typmod), Some(collation), Some(sql_type)) => {
-                    Ok((name, Attribute { type_oid, typmod, collation, sql_type }))
+                    Ok((name, Attribute { type_oid, typmod, collation, collation_sql, sql_type }))
                 }
                 _ => Err(OdsError::new(ErrorKind::Bug, "a column's catalog row is incomplete")),
             }

@@ -4,6 +4,7 @@
 //! of a unique index is free before another row takes it, as far as net change allows.
 
 use crate::apply::bulk::{self, BulkRow};
+use crate::apply::chunk;
 use crate::apply::pass::Pass;
 use crate::apply::statements::{OnDelete, Touch};
 use crate::apply::target::{Kind, Target};
@@ -43,10 +44,28 @@ pub struct Written {
     pub doubtful: Vec<Vec<String>>,
 }
 
+impl Written {
+    /// Adds what was done besides.
+    pub fn add(&mut self, more: Self) {
+        self.rows += more.rows;
+        self.rereads.extend(more.rereads);
+        self.doubtful.extend(more.doubtful);
+    }
+}
+
 /// A row to write: as the batch has it, or completed from the local row.
 enum Whole<'b> {
     Batch(Cells<'b>),
-    Completed(Vec<Option<CString>>),
+    Completed(Vec<Held>),
+}
+
+/// A value of a completed row, by whose encoding it is in.
+enum Held {
+    Null,
+    /// From the batch: in the source's.
+    Theirs(CString),
+    /// From the row here: in this database's.
+    Ours(CString),
 }
 
 /// The batch, sorted by what must be done.
@@ -183,7 +202,7 @@ fn complete<'b>(
         .into_iter()
         .partition(|(row, _)| matches!(mode, Mode::Loading | Mode::Reconcile) && is_moved(row));
     for (row, _) in moved {
-        work.rereads.push(key_text(row.key)?);
+        work.rereads.push(key_text(row.key, target.encoding)?);
     }
     if incomplete.is_empty() {
         return Ok(());
@@ -203,20 +222,20 @@ fn complete<'b>(
     }
     for (ordinal, (row, _)) in incomplete.into_iter().enumerate() {
         let (Some(local), Image::Partial(cells)) = (local.remove(&ordinal), row.image) else {
-            work.rereads.push(key_text(row.key)?);
+            work.rereads.push(key_text(row.key, target.encoding)?);
             continue;
         };
         let completed = cells
             .values()
             .zip(local)
             .map(|(value, local)| match value {
-                Value::Null => None,
-                Value::Absent => local,
-                Value::Text(text) => CString::new(text.as_bytes()).ok(),
+                Value::Null => Held::Null,
+                Value::Absent => local.map_or(Held::Null, Held::Ours),
+                Value::Text(text) => CString::new(text.as_bytes()).map_or(Held::Null, Held::Theirs),
             })
             .collect();
         if mode == Mode::Resync && is_moved(&row) {
-            work.doubtful.push(key_text(row.key)?);
+            work.doubtful.push(key_text(row.key, target.encoding)?);
         }
         let whole = (Whole::Completed(completed), row.committed_at_us);
         match row.origin {
@@ -278,7 +297,10 @@ fn write_live(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<
             run(spi, target, &Kind::InsertMissing, &work.here)?;
         }
     }
-    if work.new.len() >= bulk::WORTHWHILE {
+    // A line of COPY is in one encoding.
+    let is_mixed = || work.new.iter().any(|(row, _)| matches!(row, Whole::Completed(_)));
+    let may_copy = target.may_copy && (!target.converts || !is_mixed());
+    if may_copy && work.new.len() >= bulk::WORTHWHILE {
         let rows = work.new.iter().map(|(row, committed_at)| BulkRow {
             values: Box::new(values_of(row)),
             committed_at: *committed_at,
@@ -345,7 +367,7 @@ fn update_present(
     keys.iter()
         .zip(missing)
         .filter(|(_, missing)| *missing)
-        .map(|(key, _)| key_text(*key))
+        .map(|(key, _)| key_text(*key, target.encoding))
         .collect()
 }
 
@@ -381,7 +403,13 @@ fn run(
             Whole::Batch(cells) => put_cells(&mut store, *cells),
             Whole::Completed(values) => {
                 for (column, value) in values.iter().enumerate() {
-                    store.set_text(column, value.as_ref().map(CString::as_bytes_with_nul));
+                    match value {
+                        Held::Null => store.set_text(column, None),
+                        Held::Theirs(text) => {
+                            store.set_text(column, Some(text.as_bytes_with_nul()));
+                        }
+                        Held::Ours(text) => store.set_own_text(column, text.as_bytes_with_nul()),
+                    }
                 }
                 values.len()
             }
@@ -416,21 +444,23 @@ fn values_of<'w>(row: &'w Whole<'_>) -> impl Iterator<Item = Option<&'w [u8]>> {
         Value::Text(text) => Some(text.as_bytes()),
         Value::Null | Value::Absent => None,
     });
-    let from_completed =
-        completed.into_iter().flatten().map(|value| value.as_ref().map(CString::as_bytes));
+    let from_completed = completed.into_iter().flatten().map(|value| match value {
+        Held::Null => None,
+        Held::Theirs(text) | Held::Ours(text) => Some(text.as_bytes()),
+    });
     from_cells.chain(from_completed)
 }
 
 /// A key as text for the catalog.
-fn key_text(key: Cells<'_>) -> Result<Vec<String>> {
-    key.values()
+fn key_text(key: Cells<'_>, encoding: i32) -> Result<Vec<String>> {
+    let parts: Vec<&[u8]> = key
+        .values()
         .map(|value| match value {
-            Value::Text(text) => String::from_utf8(text.as_bytes().to_vec()).map_err(|_| {
-                OdsError::new(ErrorKind::Unsupported, "a key is not valid text in this database")
-            }),
+            Value::Text(text) => Ok(text.as_bytes()),
             Value::Null | Value::Absent => {
                 Err(OdsError::new(ErrorKind::Bug, "a key in a batch lacks a value"))
             }
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    chunk::key_text(parts.into_iter(), encoding)
 }

@@ -99,6 +99,13 @@ impl Shape {
         self
     }
 
+    /// The same shape, with another policy for deletes.
+    #[must_use]
+    pub fn with_deletes(mut self, deletes: DeletePolicy) -> Self {
+        self.deletes = deletes;
+        self
+    }
+
     /// How many columns are synced.
     pub fn columns(&self) -> usize {
         self.columns

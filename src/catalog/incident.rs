@@ -2,6 +2,7 @@
 
 use super::table::execute;
 use crate::error::Result;
+use crate::pg::encoding;
 use pgrx::pg_sys;
 
 /// The kinds of incident, as `ods.incidents` names them.
@@ -53,8 +54,8 @@ pub fn record(
             table.map(|(relation, _)| relation).into(),
             table.map(|(_, name)| name).into(),
             kind.name().into(),
-            message.into(),
-            fix.into(),
+            encoding::told(message).into(),
+            fix.map(encoding::told).into(),
         ],
     )?;
     Ok(())

@@ -1,6 +1,8 @@
 //! Synced tables as the catalog describes them.
 
+use super::key;
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::encoding;
 use crate::source::postgres::quote::array_literal;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -50,6 +52,26 @@ pub enum Sweep {
     None,
     /// Due once every member is loaded.
     Due,
+}
+
+/// What happens to a table when one of its changes can't be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// The change is kept as a dead letter, and its key parked; all others flow.
+    Park,
+    /// The table is set aside.
+    Halt,
+}
+
+impl OnError {
+    /// The choice of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "park" => Some(Self::Park),
+            "halt" => Some(Self::Halt),
+            _ => None,
+        }
+    }
 }
 
 /// What a load is for.
@@ -137,6 +159,8 @@ pub struct SyncedTable {
     pub filter: Option<String>,
     /// What a delete does.
     pub on_delete: String,
+    /// What a change does that can't be applied.
+    pub on_error: OnError,
     /// What it is doing.
     pub state: TableState,
     /// Whether a sweep is due.
@@ -228,7 +252,7 @@ fn find(condition: &str, id: i32) -> Result<Vec<SyncedTable>> {
     let sql = format!(
         "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, n.nspname::text AS schema, \
                 c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
-                t.transform, t.transform_columns, t.filter, t.on_delete, s.state, s.sweep, s.sweep_key, s.load_started_at, \
+                t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, s.state, s.sweep, s.sweep_key, s.load_started_at, \
                 s.resync, s.rows_per_second \
          FROM ods.synced_table t \
          JOIN ods.table_state s USING (table_id) \
@@ -264,9 +288,11 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         transform_columns: maybe(row, "transform_columns").unwrap_or_default(),
         filter: maybe(row, "filter"),
         on_delete: need(row, "on_delete")?,
+        on_error: OnError::parse(&need::<String>(row, "on_error")?)
+            .ok_or_else(|| unknown("on_error", "value"))?,
         state: TableState::parse(&state)?,
         sweep: if sweep == "due" { Sweep::Due } else { Sweep::None },
-        sweep_key: maybe(row, "sweep_key"),
+        sweep_key: maybe(row, "sweep_key").map(key::read),
         columns: Vec::new(),
         members: Vec::new(),
         rereads: BTreeSet::new(),
@@ -320,7 +346,7 @@ fn members_of(table_id: i32) -> Result<Vec<Member>> {
                 schema: need(&row, "source_schema")?,
                 table: need(&row, "source_table")?,
                 loaded: need::<String>(&row, "state")? == "loaded",
-                last_key: maybe(&row, "last_key"),
+                last_key: maybe(&row, "last_key").map(key::read),
                 rows_done: need(&row, "rows_done")?,
                 marks: match (
                     maybe(&row, "membership_mark"),
@@ -343,7 +369,7 @@ fn rereads_of(table_id: i32) -> Result<BTreeSet<Vec<String>>> {
         let rows = client
             .select("SELECT key FROM ods.reread WHERE table_id = $1", None, &[table_id.into()])
             .map_err(spi_error)?;
-        rows.map(|row| need(&row, "key")).collect()
+        rows.map(|row| need(&row, "key").map(key::read)).collect()
     })
 }
 
@@ -359,6 +385,21 @@ pub fn spi_error(error: pgrx::spi::Error) -> OdsError {
     OdsError::new(ErrorKind::Bug, format!("a catalog statement failed: {error}"))
 }
 
+/// The state of a table, which nobody else changes until the transaction ends.
+pub fn state_for_update(table_id: i32) -> Result<TableState> {
+    let state = Spi::connect_mut(|client| {
+        client
+            .update(
+                "SELECT state FROM ods.table_state WHERE table_id = $1 FOR UPDATE",
+                None,
+                &[table_id.into()],
+            )
+            .and_then(|rows| rows.first().get_one::<String>())
+    })
+    .map_err(spi_error)?;
+    TableState::parse(&state.unwrap_or_default())
+}
+
 /// Begins a new state of a table, with the reason and what a person can do.
 ///
 /// `fresh_as_of` freezes at the stream's value when a table is set aside, and is cleared when it
@@ -369,6 +410,7 @@ pub fn set_state(
     reason: Option<&str>,
     fix: Option<&str>,
 ) -> Result<()> {
+    let (reason, fix) = (reason.map(encoding::told), fix.map(encoding::told));
     execute(
         "UPDATE ods.table_state s SET state = $2, reason = $3, fix = $4, since = pg_catalog.clock_timestamp(), \
                 fresh_as_of = CASE WHEN $2 = 'live' THEN NULL \
@@ -443,6 +485,7 @@ pub fn set_obstacle(table_id: i32, reason: &str, fix: &str) -> Result<bool> {
 }
 
 fn explain(table_id: i32, reason: Option<&str>, fix: Option<&str>) -> Result<bool> {
+    let (reason, fix) = (reason.map(encoding::told), fix.map(encoding::told));
     let is_held = held(
         "SELECT FROM ods.table_state WHERE table_id = $1 AND state = 'loading' FOR NO KEY UPDATE SKIP LOCKED",
         &[table_id.into()],
@@ -544,7 +587,7 @@ pub fn member_progress(
         &[
             table_id.into(),
             pg_sys::Oid::from(member).into(),
-            last_key.map(<[String]>::to_vec).into(),
+            last_key.map(key::stored).into(),
             rows.into(),
             done.into(),
         ],
@@ -557,7 +600,7 @@ pub fn sweep_progress(table_id: i32, last_key: Option<&[String]>) -> Result<()> 
     execute(
         "UPDATE ods.table_state SET sweep_key = $2, sweep = CASE WHEN $2 IS NULL THEN 'none' ELSE sweep END \
          WHERE table_id = $1",
-        &[table_id.into(), last_key.map(<[String]>::to_vec).into()],
+        &[table_id.into(), last_key.map(key::stored).into()],
     )?;
     Ok(())
 }
@@ -586,7 +629,7 @@ pub fn remove_rereads<'k>(
 
 /// Keys of any width as one list: each as the text of an array.
 fn as_literals<'k>(keys: impl Iterator<Item = &'k Vec<String>>) -> Vec<String> {
-    keys.map(|key| array_literal(key.iter().map(String::as_str))).collect()
+    keys.map(|key| array_literal(key::stored(key).iter().map(String::as_str))).collect()
 }
 
 /// Has a table read anew over the rows that are here.
@@ -599,7 +642,8 @@ pub fn read_anew(table_id: i32) -> Result<()> {
         &[table_id.into()],
     )?;
     execute(
-        "UPDATE ods.source_member SET state = 'loading', last_key = NULL, rows_done = 0 WHERE table_id = $1",
+        "UPDATE ods.source_member SET state = 'loading', last_key = NULL, rows_done = 0, \
+                membership_mark = NULL, shape_mark = NULL, storage_mark = NULL WHERE table_id = $1",
         &[table_id.into()],
     )?;
     execute("DELETE FROM ods.reread WHERE table_id = $1", &[table_id.into()])?;
@@ -623,11 +667,12 @@ pub fn resync(table_id: i32) -> Result<()> {
     Ok(())
 }
 
-/// Leaves nothing to read of a table but rows that lack a value; the worker ends the load.
+/// Leaves nothing to read of a table but rows that lack a value; the worker ends the load, which then
+/// has no beginning: what it has not read heals no parked key.
 pub fn cancel_resync(table_id: i32) -> Result<()> {
     execute(
         "UPDATE ods.table_state SET sweep = 'none', sweep_key = NULL, reason = NULL, rows_per_second = NULL, \
-                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
+                load_started_at = NULL WHERE table_id = $1",
         &[table_id.into()],
     )?;
     execute(
@@ -651,7 +696,7 @@ pub fn limit_rate(table_id: i32, rows_per_second: Option<i32>) -> Result<()> {
 pub fn repair<'k>(table_id: i32, keys: impl Iterator<Item = &'k Vec<String>>) -> Result<()> {
     execute(
         "UPDATE ods.table_state SET state = 'loading', resync = 'asked', reason = 'reading rows again that differ', \
-                fix = NULL, since = pg_catalog.clock_timestamp(), load_started_at = pg_catalog.clock_timestamp() \
+                fix = NULL, since = pg_catalog.clock_timestamp() \
          WHERE table_id = $1 AND state = 'live'",
         &[table_id.into()],
     )?;

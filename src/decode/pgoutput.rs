@@ -253,6 +253,15 @@ impl Name {
     }
 }
 
+impl Relation {
+    /// Every name of it: its schema, its own, those of its columns.
+    pub fn names_mut(&mut self) -> impl Iterator<Item = &mut Name> {
+        [&mut self.namespace, &mut self.name]
+            .into_iter()
+            .chain(self.columns.iter_mut().map(|column| &mut column.name))
+    }
+}
+
 impl From<&[u8]> for Name {
     fn from(bytes: &[u8]) -> Self {
         Self(bytes.into())

@@ -19,6 +19,8 @@ pub struct ChunkSource {
     pub key: Vec<usize>,
     /// Types of the key columns at the source, as SQL, in key order.
     pub key_types: Vec<String>,
+    /// The source's encoding, in which rows come. The statement itself is UTF-8.
+    pub encoding: String,
 }
 
 pub(crate) fn literal(value: &str) -> String {
@@ -78,7 +80,7 @@ impl ChunkSource {
             let _ = write!(sql, " WHERE ROW({key}) > ROW({values})");
         }
         let _ = write!(sql, " ORDER BY {key} LIMIT {limit}");
-        in_transaction(&format!("ONLY {}.{}", ident(schema), ident(table)), &sql)
+        self.in_transaction(&format!("ONLY {}.{}", ident(schema), ident(table)), &sql)
     }
 
     /// Reads which of these keys have no row, as their places in the list from 1. The source
@@ -91,7 +93,7 @@ impl ChunkSource {
             joined(self.key.iter().map(|&column| format!("t.{}", ident(&self.columns[column])))),
             joined((0..self.key.len()).map(|part| format!("w.k{part}"))),
         );
-        in_transaction(&relation, &sql)
+        self.in_transaction(&relation, &sql)
     }
 
     /// A query that yields these keys as `k0…` and their places as `n`.
@@ -122,7 +124,23 @@ impl ChunkSource {
             joined((0..self.key.len()).map(|part| format!("w.k{part}"))),
             self.wanted(keys),
         );
-        in_transaction(&format!("{}.{}", ident(schema), ident(table)), &sql)
+        self.in_transaction(&format!("{}.{}", ident(schema), ident(table)), &sql)
+    }
+
+    /// The lock comes before the snapshot: a table that is rewritten or truncated while somebody
+    /// waits for it looks empty to an older snapshot. Other tables wait behind it, so it is not
+    /// waited for long.
+    pub(crate) fn in_transaction(&self, locked: &str, select: &str) -> String {
+        format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             SET LOCAL lock_timeout = '2s'; \
+             LOCK TABLE {locked} IN ACCESS SHARE MODE; \
+             SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text; \
+             COPY ({select}) TO STDOUT (ENCODING{}); \
+             COMMIT; \
+             SELECT pg_catalog.txid_current()",
+            literal(&self.encoding)
+        )
     }
 }
 
@@ -138,20 +156,6 @@ pub fn refusal(error: &OdsError, schema: &str, table: &str) -> String {
          SELECT pid, usename, query FROM pg_stat_activity JOIN pg_locks USING (pid) \
          WHERE relation ={}::regclass AND granted AND mode = 'AccessExclusiveLock';  -- at the source",
         literal(&name)
-    )
-}
-
-/// The lock comes before the snapshot: a table that is rewritten or truncated while somebody waits
-/// for it looks empty to an older snapshot. Other tables wait behind it, so it is not waited for long.
-pub(crate) fn in_transaction(locked: &str, select: &str) -> String {
-    format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-         SET LOCAL lock_timeout = '2s'; \
-         LOCK TABLE {locked} IN ACCESS SHARE MODE; \
-         SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text; \
-         COPY ({select}) TO STDOUT; \
-         COMMIT; \
-         SELECT pg_catalog.txid_current()"
     )
 }
 
@@ -181,6 +185,13 @@ impl Rows {
         if !line.ends_with(b"\n") {
             self.lines.push(b'\n');
         }
+    }
+
+    /// The same with these lines alone.
+    pub fn part(&self, rows: impl Iterator<Item = usize>) -> Self {
+        let mut part = Self::new(self.snapshot.clone(), self.mark);
+        rows.for_each(|row| part.push(self.line(row)));
+        part
     }
 
     /// How many rows there are.
@@ -226,6 +237,7 @@ mod tests {
             columns: vec!["id".into(), "Kind".into(), "note".into()],
             key: vec![1, 0],
             key_types: vec!["text".into(), "bigint".into()],
+            encoding: "LATIN1".into(),
         }
     }
 

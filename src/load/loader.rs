@@ -2,15 +2,16 @@
 
 use crate::apply::applier::{Applier, LACKS_VALUES, Table};
 use crate::apply::chunk as apply_chunk;
-use crate::catalog::deferred_index;
+use crate::apply::parked::Parking;
 use crate::catalog::table::{self, Sweep, TableState};
+use crate::catalog::{dead_letter, deferred_index};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::chunk::{ChunkSource, Rows, key_of, refusal};
 use crate::load::writers::{self, Writers};
 use crate::pg::wait::{Deadline, Watch};
-use crate::pg::xact;
+use crate::pg::{encoding, xact};
 use crate::settings;
-use crate::source::postgres::connect::{ServerAccess, connect_sql};
+use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::exchange::{Answer, Exchange};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -223,8 +224,9 @@ impl Loader {
                 Ok(None) => return Ok(()),
                 Ok(Some(answer)) => self.answered(applier, answer)?,
                 // The source refuses to give the rows of one table, for lack of a right or because
-                // of a lock: it is asked again later, and the others go on.
-                Err(error) if error.kind == ErrorKind::SourceRefused => {
+                // of a lock, or this connection alone is lost: rows are asked for again later, and
+                // the stream goes on.
+                Err(error) if error.kind.retry() == Retry::Backoff => {
                     // The connection stands in a transaction that failed.
                     self.exchange = None;
                     if let Some(table) = self.step.table() {
@@ -232,7 +234,12 @@ impl Loader {
                         let until = Instant::now() + REFUSED_PAUSE;
                         if let Some(found) = applier.table(table) {
                             let synced = &found.synced;
-                            let why = refusal(&error, &synced.source_schema, &synced.source_table);
+                            let why = match error.kind {
+                                ErrorKind::SourceRefused => {
+                                    refusal(&error, &synced.source_schema, &synced.source_table)
+                                }
+                                _ => format!("the connection to read rows by is lost: {error}"),
+                            };
                             self.refused.insert(table, (until, why));
                         }
                     }
@@ -272,6 +279,7 @@ impl Loader {
     }
 
     fn received(&mut self, applier: &mut Applier, id: i32, what: What, rows: Rows, cut: bool) {
+        let encoding = applier.encoding();
         let Some(table) = applier.table(id) else { return };
         if table.memory.is_none() {
             return;
@@ -291,7 +299,7 @@ impl Loader {
         if let What::Range { member, limit } = &what {
             if !rows.is_empty() {
                 self.row_bytes.insert(id, (rows.lines.len() / rows.len()).max(1));
-                last_key = match last_key_of(&rows, &table.synced.key()) {
+                last_key = match last_key_of(&rows, &table.synced.key(), encoding) {
                     Ok(key) => key,
                     Err(error) => {
                         self.restart(id);
@@ -384,6 +392,7 @@ impl Loader {
             .collect();
         // A table that lacks single rows does not wait for one that is read from end to end.
         candidates.sort_unstable_by_key(|(is_whole, _, id)| (!is_whole, *id));
+        let encoding = applier.encoding();
         let now = Instant::now();
         for (is_whole, lacks_nothing, id) in candidates {
             if !is_whole && self.resting.get(&id).is_some_and(|until| *until > now) {
@@ -392,13 +401,16 @@ impl Loader {
             if self.refused.get(&id).is_some_and(|(until, _)| *until > now) {
                 continue;
             }
+            if !self.is_connected(access, id) {
+                return Ok(());
+            }
             // Nothing is to be read of a table whose resync was cancelled.
             let has_rows_to_read = !is_whole || !lacks_nothing;
             if has_rows_to_read && !self.settled.contains(&id) {
                 if self.writers.get(&id).is_some_and(|writers| writers.again > now) {
                     continue;
                 }
-                return self.ask_writers(applier, id, access);
+                return self.ask_writers(applier, id);
             }
             let waiting = self.ready.iter().any(|chunk| chunk.table == id);
             let what = match xact::catch(|| self.next_of(applier, id, waiting)) {
@@ -413,13 +425,9 @@ impl Loader {
                 Err(error) => return Err(error),
             };
             let Some(table) = applier.table(id) else { continue };
-            let sql = self.sql(table, &what);
+            let sql = self.sql(table, &what, encoding);
             let patience = settings::network_timeout() * CHUNK_PATIENCE;
-            self.exchange(access)?.send(
-                &sql,
-                Deadline::after(patience),
-                settings::chunk_bytes(),
-            )?;
+            self.exchange()?.send(&sql, Deadline::after(patience), settings::chunk_bytes())?;
             self.sent = now;
             self.step = Step::Reading { table: id, what };
             return Ok(());
@@ -435,6 +443,7 @@ impl Loader {
             Some(bytes) => (settings::chunk_bytes() / bytes).clamp(1, settings::chunk_rows()),
         };
         let is_pending = applier.has_pending();
+        let encoding = applier.encoding();
         let Some(table) = applier.table(id) else { return Ok(None) };
         // A bounded load reads no more than a second's worth at once.
         let at_once = table.synced.rows_per_second.unwrap_or(usize::MAX).max(1);
@@ -458,7 +467,7 @@ impl Loader {
         let Some(table) = applier.table(id) else { return Ok(None) };
         if table.synced.state == TableState::Loading && table.synced.sweep == Sweep::Due {
             let most = i64::try_from(at_once).unwrap_or(SWEEP_KEYS).min(SWEEP_KEYS);
-            let keys = xact::in_transaction(|| apply_chunk::local_keys(table, most))?;
+            let keys = xact::in_transaction(|| apply_chunk::local_keys(table, most, encoding))?;
             if !keys.is_empty() {
                 self.phases.insert(id, "looking for rows that the source no longer has");
                 return Ok(Some(What::Sweep { keys }));
@@ -485,7 +494,12 @@ impl Loader {
             // Somebody who sets the table aside, or has it read anew, just now is not overruled.
             let load = table.synced.load_started;
             let (has_ended, set_aside) = xact::in_transaction(|| {
-                Ok((table::end_load(id, load)?, deferred_index::of_table(id)?))
+                let has_ended = table::end_load(id, load)?;
+                if has_ended {
+                    dead_letter::heal_before(id, load)?;
+                    table.parking = Parking::new(dead_letter::parked(id)?);
+                }
+                Ok((has_ended, deferred_index::of_table(id)?))
             })?;
             if !has_ended {
                 return Ok(None);
@@ -498,7 +512,7 @@ impl Loader {
         Ok(None)
     }
 
-    fn sql(&self, table: &Table, what: &What) -> String {
+    fn sql(&self, table: &Table, what: &What, encoding: i32) -> String {
         let synced = &table.synced;
         let key = synced.key();
         let source = ChunkSource {
@@ -508,6 +522,7 @@ impl Loader {
                 .map(|&column| synced.columns[column].source_type.clone())
                 .collect(),
             key,
+            encoding: encoding::name(encoding),
         };
         match what {
             What::Range { member, limit } => {
@@ -531,7 +546,7 @@ impl Loader {
         }
     }
 
-    fn ask_writers(&mut self, applier: &mut Applier, id: i32, access: &ServerAccess) -> Result<()> {
+    fn ask_writers(&mut self, applier: &mut Applier, id: i32) -> Result<()> {
         let Some(table) = applier.table(id) else { return Ok(()) };
         if !self.writers.contains_key(&id) {
             // Whoever wrote what was streamed until now is visible to all that is read from now
@@ -539,7 +554,7 @@ impl Loader {
             table.restart_memory();
         }
         let sql = writers::sql(table.synced.members.iter().map(|member| member.oid));
-        self.exchange(access)?.send(&sql, Deadline::after(settings::network_timeout()), 0)?;
+        self.exchange()?.send(&sql, Deadline::after(settings::network_timeout()), 0)?;
         self.step = Step::Writers { table: id };
         Ok(())
     }
@@ -577,11 +592,26 @@ impl Loader {
         Ok(())
     }
 
-    fn exchange(&mut self, access: &ServerAccess) -> Result<&mut Exchange> {
-        if self.exchange.is_none() {
-            let connection = connect_sql(access, Deadline::after(settings::connect_timeout()))?;
-            self.exchange = Some(Exchange::new(connection));
+    /// Connects where that is still to be done. A source that gives no further connection holds up
+    /// the reading of this table, and not the stream.
+    fn is_connected(&mut self, access: &ServerAccess, table: i32) -> bool {
+        if self.exchange.is_some() {
+            return true;
         }
+        match connect_control(access, Deadline::after(settings::connect_timeout())) {
+            Ok(connection) => {
+                self.exchange = Some(Exchange::new(connection));
+                true
+            }
+            Err(error) => {
+                let reason = format!("no connection to read rows by: {error}");
+                self.refused.insert(table, (Instant::now() + REFUSED_PAUSE, reason));
+                false
+            }
+        }
+    }
+
+    fn exchange(&mut self) -> Result<&mut Exchange> {
         self.exchange
             .as_mut()
             .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the loader has no connection"))
@@ -589,11 +619,11 @@ impl Loader {
 }
 
 /// The key of the last row.
-fn last_key_of(rows: &Rows, key: &[usize]) -> Result<Option<Vec<String>>> {
+fn last_key_of(rows: &Rows, key: &[usize], encoding: i32) -> Result<Option<Vec<String>>> {
     let Some(key) = key_of(rows.line(rows.len() - 1), key) else { return Ok(None) };
-    key.into_iter()
-        .map(String::from_utf8)
-        .collect::<std::result::Result<_, _>>()
-        .map(Some)
-        .map_err(|_| OdsError::new(ErrorKind::Unsupported, "a key is not valid UTF-8"))
+    let as_text = || apply_chunk::key_text(key.iter().map(Vec::as_slice), encoding);
+    if key.iter().all(|part| part.is_ascii()) {
+        return as_text().map(Some);
+    }
+    xact::with_catalog(as_text).map(Some)
 }

@@ -182,6 +182,15 @@ impl Memory {
         self.kept_unseen(snapshot).map(move |(segment, event)| event.read(segment, columns))
     }
 
+    /// All events, in the order of the stream.
+    pub fn all(&self) -> impl Iterator<Item = Remembered<'_>> {
+        let columns = self.shape.columns() as u16;
+        self.segments
+            .iter()
+            .flat_map(|segment| segment.events.iter().map(move |event| (segment, event)))
+            .map(move |(segment, event)| event.read(segment, columns))
+    }
+
     /// Whether no event was forgotten that `snapshot` does not see. Otherwise a chunk read under it
     /// must be read again.
     pub fn can_judge(&self, snapshot: &Snapshot) -> bool {

@@ -87,6 +87,7 @@ pub const VALUE_SETTINGS: &[(&CStr, &CStr)] = &[
     (c"IntervalStyle", c"postgres"),
     (c"TimeZone", c"UTC"),
     (c"bytea_output", c"hex"),
+    (c"lc_monetary", c"C"),
     (c"extra_float_digits", c"3"),
     (c"array_nulls", c"on"),
     (c"xmloption", c"content"),

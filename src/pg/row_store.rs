@@ -28,6 +28,8 @@ pub struct ColumnType {
 enum Reader {
     /// `text` and `varchar` without length: the bytes are the value.
     Text,
+    /// `"char"`: a byte, which need not be text in any encoding.
+    Char,
     /// The type's input function.
     Function,
 }
@@ -90,12 +92,12 @@ impl RowType {
                 }
                 let plain_text = column.type_oid == pg_sys::TEXTOID
                     || (column.type_oid == pg_sys::VARCHAROID && column.typmod < 0);
-                Input {
-                    flinfo,
-                    ioparam,
-                    typmod: column.typmod,
-                    reader: if plain_text { Reader::Text } else { Reader::Function },
-                }
+                let reader = match column.type_oid {
+                    pg_sys::CHAROID => Reader::Char,
+                    _ if plain_text => Reader::Text,
+                    _ => Reader::Function,
+                };
+                Input { flinfo, ioparam, typmod: column.typmod, reader }
             })
             .collect();
         Ok(Self { desc, inputs, encoding, _memory: memory, row_memory })
@@ -152,11 +154,24 @@ impl RowStore<'_> {
     /// The text comes with a NUL behind it, and none within. Raises whatever the type's input
     /// function raises.
     pub fn set_text(&mut self, column: usize, value: Option<&[u8]>) {
+        self.set(column, value, self.convert);
+    }
+
+    /// As [`Self::set_text`], from text in this database's encoding.
+    pub fn set_own_text(&mut self, column: usize, value: &[u8]) {
+        self.set(column, Some(value), Convert::No);
+    }
+
+    fn set(&mut self, column: usize, value: Option<&[u8]>, convert: Convert) {
         let Some((&0, text_bytes)) = value.and_then(<[u8]>::split_last) else {
             self.nulls[column] = true;
             return;
         };
-        let convert = self.convert;
+        if matches!(self.row_type.inputs[column].reader, Reader::Char) {
+            self.values[column] = pg_sys::Datum::from(char_of(text_bytes));
+            self.nulls[column] = false;
+            return;
+        }
         let encoding = self.row_type.encoding;
         let input = &mut self.row_type.inputs[column];
         // SAFETY: the bytes end in a NUL, as was just seen. Everything allocated goes to the row's context, which
@@ -176,7 +191,7 @@ impl RowStore<'_> {
                     };
                     pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(text, length as i32))
                 }
-                Reader::Function => {
+                Reader::Char | Reader::Function => {
                     pg_sys::InputFunctionCall(&mut input.flinfo, text, input.ioparam, input.typmod)
                 }
             };
@@ -223,6 +238,19 @@ impl RowStore<'_> {
     pub(super) fn raw(&self) -> (*mut pg_sys::Tuplestorestate, pg_sys::TupleDesc) {
         (self.store, self.row_type.desc)
     }
+}
+
+/// A `"char"` from its text: a byte, or from version 16 on one above 127 as a backslash and three
+/// octal digits.
+fn char_of(text: &[u8]) -> i8 {
+    let byte = match *text {
+        [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7'] => {
+            (a - b'0') << 6 | (b - b'0') << 3 | (c - b'0')
+        }
+        [first, ..] => first,
+        [] => 0,
+    };
+    byte.cast_signed()
 }
 
 impl Drop for RowStore<'_> {

@@ -19,6 +19,12 @@ pub fn in_transaction<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+/// Runs `f`, which reads the catalog, in the transaction that is open, or in one of its own.
+pub fn with_catalog<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: reads the state of this process's transaction.
+    if unsafe { pg_sys::IsTransactionState() } { f() } else { in_transaction(f) }
+}
+
 /// Runs `f`, turns whatever it raises into an error, and leaves no transaction open after an error.
 pub fn catch<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: the context that was current outside of any transaction outlives them all.

@@ -1,7 +1,7 @@
 //! What a comparison asks the source for.
 
 use crate::apply::statements::compare::hash_of;
-use crate::load::chunk::{ChunkSource, in_transaction, joined, literal};
+use crate::load::chunk::{ChunkSource, joined, literal};
 use crate::source::postgres::quote::quote_ident as ident;
 
 /// A stretch of keys: behind the first, up to and with the second.
@@ -22,7 +22,7 @@ impl ChunkSource {
             self.condition(stretch),
             self.key_list()
         );
-        in_transaction(relation, &sql)
+        self.in_transaction(relation, &sql)
     }
 
     /// The rows of these keys, led by the place of the key in the list from 1, and by what tells one
@@ -36,7 +36,7 @@ impl ChunkSource {
             joined(self.key.iter().map(|&column| format!("t.{}", ident(&self.columns[column])))),
             joined((0..self.key.len()).map(|part| format!("w.k{part}"))),
         );
-        in_transaction(&relation, &sql)
+        self.in_transaction(&relation, &sql)
     }
 
     /// The key that `rows` rows of a stretch end with, if it has as many.
@@ -92,6 +92,7 @@ mod tests {
             columns: vec!["id".into(), "Kind".into()],
             key: vec![1, 0],
             key_types: vec!["text".into(), "bigint".into()],
+            encoding: "UTF8".into(),
         };
         let key = |text: &str| Some(vec![text.to_owned(), "7".to_owned()]);
         let both = Stretch { after: key("a'"), up_to: key("b") };

@@ -17,12 +17,12 @@ use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
 use crate::catalog::stream::{self, Stream};
 use crate::decode::lsn::Lsn;
-use crate::decode::pgoutput::{self, Block, Commit, Frame, Message, Relation};
+use crate::decode::pgoutput::{self, Block, Commit, Frame, Message, Name, Relation};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::freshness::{FreshAsOf, Probes};
 use crate::load::loader::Loader;
 use crate::pg::wait::{Deadline, WaitSet, take_woken};
-use crate::pg::{clock, interrupt, xact};
+use crate::pg::{clock, encoding, interrupt, xact};
 use crate::settings;
 use crate::source::postgres::connect::ServerAccess;
 use crate::source::postgres::exchange::Exchange;
@@ -30,6 +30,7 @@ use crate::source::postgres::replication::{Confirmed, Next, Replication, Reply};
 use crate::source::postgres::upkeep::{Heartbeat, ancestors};
 use crate::spill::Spill;
 use opening::{give_up, retained_too_much};
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -41,6 +42,8 @@ const BATCH_AGE: Duration = Duration::from_millis(50);
 const IDLE_STORE: Duration = Duration::from_millis(50);
 /// How often counts of rows go to the catalog.
 const COUNTS_AFTER: Duration = Duration::from_secs(1);
+/// How long batches are written under guard after a change that can't be applied: more may follow.
+const GUARD_FOR: Duration = Duration::from_secs(60);
 /// Messages between two looks at everything else.
 const MESSAGES_AT_ONCE: usize = 2_000;
 
@@ -105,6 +108,8 @@ pub struct Session<'e> {
     heartbeat: Option<Heartbeat>,
     /// The oid of the publication.
     publication: Option<u32>,
+    /// When the walsender last sent anything.
+    heard_at: Instant,
     /// Relations that are no partitions of synced tables, as the source said when it was asked.
     placed: HashSet<u32>,
 }
@@ -116,9 +121,12 @@ impl<'e> Session<'e> {
             match xact::caught(|| self.turn(careful_until)) {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
-                // Blamed on the data: the same changes again, one by one, tell which.
+                // Blamed on the data: the same changes again, under guard, tell which.
                 Err(error) if self.care == Care::Fast && error.kind.retry() == Retry::Never => {
-                    let place = format!("stream {} applies change by change", self.stream.id);
+                    let place = format!(
+                        "stream {} looks for the changes that can't be applied",
+                        self.stream.id
+                    );
                     warnings::tell(error.context(place));
                     *careful_until = Some(self.sent_end.max(self.position));
                     xact::recover();
@@ -140,7 +148,8 @@ impl<'e> Session<'e> {
             if self.applier.has_pending() && (is_drained || self.is_batch_old()) {
                 self.commit()?;
             }
-            if careful_until.is_some_and(|until| self.stored >= until) {
+            let is_quiet = self.applier.kept_letter_at().is_none_or(|at| at.elapsed() >= GUARD_FOR);
+            if is_quiet && careful_until.is_some_and(|until| self.stored >= until) {
                 *careful_until = None;
                 self.care = Care::Fast;
                 self.applier.set_care(Care::Fast);
@@ -181,10 +190,15 @@ impl<'e> Session<'e> {
 
     /// Takes in what has arrived; true when nothing more is there.
     fn take_in(&mut self) -> Result<bool> {
-        for _ in 0..MESSAGES_AT_ONCE {
+        for number in 0..MESSAGES_AT_ONCE {
             match self.replication.next()? {
                 Next::Nothing => return Ok(true),
-                Next::Payload(payload) => self.take_frame(&payload)?,
+                Next::Payload(payload) => {
+                    if number == 0 {
+                        self.heard_at = Instant::now();
+                    }
+                    self.take_frame(&payload)?;
+                }
             }
             if self.at_boundary() && self.is_batch_old() {
                 return Ok(false);
@@ -276,8 +290,9 @@ impl<'e> Session<'e> {
     fn take_content(&mut self, message: &Message<'_>) -> Result<()> {
         match message {
             Message::Relation(relation) => {
-                self.applier.announce(relation);
-                self.place(relation)?;
+                let relation = named_in_utf8(relation, self.applier.encoding())?;
+                self.applier.announce(&relation);
+                self.place(&relation)?;
             }
             Message::Origin { .. } => {
                 if let Some(incoming) = &mut self.incoming {
@@ -529,6 +544,15 @@ impl<'e> Session<'e> {
             self.entry.set_state(StreamState::Stalled, &reason);
             return;
         }
+        let silent = self.heard_at.elapsed();
+        if self.probes.is_waiting() && silent > 2 * interval {
+            let reason = format!(
+                "the source answers, but its walsender has sent nothing for {} s: it hangs, or decodes what concerns none of these tables",
+                silent.as_secs()
+            );
+            self.entry.set_state(StreamState::Stalled, &reason);
+            return;
+        }
         self.entry.message_received(clock::now());
         let behind = self.source_end.0.saturating_sub(self.position.0);
         let state = if behind > 16 << 20 {
@@ -565,6 +589,23 @@ impl<'e> Session<'e> {
         watches.extend(self.loader.watch());
         self.sockets.wait(&watches, Deadline::after(timeout));
     }
+}
+
+/// The relation with its names as the catalog has them.
+fn named_in_utf8(relation: &Relation, encoding: i32) -> Result<Cow<'_, Relation>> {
+    let mut named = relation.clone();
+    if named.names_mut().all(|name| name.as_bytes().is_ascii()) {
+        return Ok(Cow::Borrowed(relation));
+    }
+    xact::with_catalog(|| {
+        for name in named.names_mut() {
+            if let Some(text) = encoding::to_utf8(name.as_bytes(), encoding) {
+                *name = Name::from(text.as_bytes());
+            }
+        }
+        Ok(())
+    })?;
+    Ok(Cow::Owned(named))
 }
 
 fn protocol(error: crate::decode::DecodeError) -> OdsError {

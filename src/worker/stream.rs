@@ -62,7 +62,7 @@ pub extern "C-unwind" fn ods_stream_main(index: pg_sys::Datum) {
 fn care_of(careful_until: Option<Lsn>) -> Care {
     match careful_until {
         None => Care::Fast,
-        Some(_) => Care::Single,
+        Some(_) => Care::Guarded,
     }
 }
 

@@ -16,6 +16,7 @@
 #[allow(dead_code, reason = "the outside tests use the rest")]
 mod support;
 
+mod bad_rows;
 mod catchup;
 mod discard;
 mod initial_load;
@@ -46,6 +47,7 @@ const PARTS: &[Part] = &[
     ("catchup_single", |scale, report| catchup::run(&workload::SINGLE, scale, report)),
     ("catchup_mixed", |scale, report| catchup::run(&workload::MIXED, scale, report)),
     ("catchup_large", |scale, report| catchup::run(&workload::LARGE, scale, report)),
+    ("bad_rows_vs_good", bad_rows::run),
     ("visible", visible::run),
     ("select_by_key_vs_plain", key_select::run),
     ("resync", resync::run),

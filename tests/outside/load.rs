@@ -405,3 +405,36 @@ fn a_table_locked_at_the_source_stops_no_other_load() {
     sync.wait_loaded("t");
     sync.assert_same("t", "public.t");
 }
+
+#[test]
+fn a_source_without_a_connection_to_spare_stops_no_table_that_is_loaded() {
+    let pair = Pair::start("spare");
+    let sync = Sync::on(&pair, "spare");
+    let (mut source, mut admin) = (sync.source(), sync.source_admin());
+    source.run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)");
+    sync.create_loaded("a", "public.a");
+    let mut writer = sync.source();
+    writer.run("BEGIN; LOCK TABLE b IN ROW EXCLUSIVE MODE");
+    sync.create("b", "public.b");
+    sync.ods().wait_until("b waits", &reason_like("b", "%older transactions%"), PATIENCE);
+    let walsender = "SELECT active_pid FROM pg_replication_slots WHERE active";
+    let before = admin.number(walsender);
+    // The connection that reads rows goes, and none comes in its place.
+    admin.run(
+        "ALTER ROLE replicator CONNECTION LIMIT 1;
+         SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+          WHERE usename = 'replicator' AND query LIKE '%pg_locks%'",
+    );
+    sync.ods().wait_until(
+        "b says so",
+        &reason_like("b", "%no connection to read rows by%"),
+        PATIENCE,
+    );
+    source.run("INSERT INTO a VALUES (1)");
+    sync.assert_same("a", "public.a");
+    assert_eq!(sync.state("a"), "live");
+    writer.run("COMMIT");
+    admin.run("ALTER ROLE replicator CONNECTION LIMIT -1");
+    sync.wait_loaded("b");
+    assert_eq!(admin.number(walsender), before, "the stream went on");
+}

@@ -36,6 +36,8 @@ fn half_loaded(pair: &Arc<Pair>, database: &str) -> (Sync, Load) {
     };
     sync.create("item", "public.item");
     sync.ods().wait_until("the load is under way", &format!("SELECT ({ROWS_DONE}) > 0"), PATIENCE);
+    // Progress is committed asynchronously; this commit takes the WAL of it to disk with its own.
+    sync.ods().run("CREATE TABLE flushed ()");
     (sync, writers)
 }
 

@@ -321,3 +321,25 @@ fn the_grants_of_the_readme_are_enough() {
     ods.run("SELECT ods.drop_synced_table('app.t', keep_data => false); RESET ROLE");
     ods.run("DROP SCHEMA app CASCADE; DROP USER MAPPING FOR granted_app SERVER src; DROP OWNED BY granted_app; DROP ROLE granted_app");
 }
+
+#[test]
+fn a_walsender_that_hangs_is_told_from_an_idle_source() {
+    let pair = Pair::start("hanging_sender");
+    let sync = Sync::on(&pair, "hanging_sender");
+    let mut source = sync.source();
+    source.run("CREATE TABLE t (id int PRIMARY KEY)");
+    sync.create_loaded("t", "public.t");
+    sync.wait_state("t", "idle");
+    let pid =
+        sync.source_admin().number("SELECT active_pid FROM pg_replication_slots WHERE active");
+    let pid = i32::try_from(pid).expect("a process id");
+    pair.source.sigstop(pid);
+    source.run("INSERT INTO t VALUES (1)");
+    sync.ods().wait_until(
+        "the walsender is told",
+        "SELECT EXISTS (SELECT FROM ods.sync_status WHERE state = 'stalled' AND reason LIKE '%walsender has sent nothing%')",
+        PATIENCE,
+    );
+    pair.source.sigcont(pid);
+    sync.assert_same("t", "public.t");
+}

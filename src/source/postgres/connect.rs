@@ -20,6 +20,7 @@ const SESSION_SETTINGS: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("timezone", "UTC"),
     ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
     ("search_path", ""),
     ("synchronous_commit", "local"),
     ("row_security", "off"),
@@ -143,7 +144,7 @@ impl ServerAccess {
             .collect();
         parameters.push(("fallback_application_name", "ods"));
         parameters.push(("options", &session_settings));
-        if purpose == Purpose::Control {
+        if purpose == Purpose::Sql {
             parameters.push(("client_encoding", "UTF8"));
         }
         if purpose == Purpose::Replication {
@@ -158,7 +159,7 @@ impl ServerAccess {
                 .detail("Without a superuser's consent, a connection must be authenticated by the user mapping's own password.")
                 .hint("At the source, let pg_hba.conf ask this role for scram-sha-256; or have a superuser here set password_required 'false' in the user mapping."));
         }
-        if purpose != Purpose::Control {
+        if purpose == Purpose::Replication {
             let encoding = connection.parameter_status(c"server_encoding").ok_or_else(|| {
                 OdsError::new(ErrorKind::Protocol, "the source does not tell its encoding")
             })?;
@@ -188,21 +189,15 @@ impl ServerAccess {
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    Control,
-    Data,
+    Sql,
     Replication,
 }
 
-/// A session for questions and upkeep, in UTF-8 whatever the source's encoding is: names and
-/// messages read well, values must not be read here.
+/// A session for questions, upkeep and rows, in UTF-8 whatever the source's encoding is: names and
+/// messages read well. Rows come by a COPY in the source's own encoding, so that no value fails to
+/// convert there.
 pub fn connect_control(access: &ServerAccess, deadline: Deadline) -> Result<Connection> {
-    access.open(Purpose::Control, deadline)
-}
-
-/// A session that reads rows, in the source's own encoding: no value fails to convert there. SQL
-/// sent on it must be in that encoding too.
-pub fn connect_sql(access: &ServerAccess, deadline: Deadline) -> Result<Connection> {
-    access.open(Purpose::Data, deadline)
+    access.open(Purpose::Sql, deadline)
 }
 
 /// A walsender session for logical replication, in the source's own encoding. It takes replication
@@ -292,7 +287,6 @@ mod tests {
         let access = ServerAccess::for_worker("self").unwrap();
         let mut sessions = [
             connect_control(&access, deadline).unwrap(),
-            connect_sql(&access, deadline).unwrap(),
             connect_replication(&access, deadline).unwrap(),
         ];
         for session in &mut sessions {
@@ -302,6 +296,7 @@ mod tests {
                 ("extra_float_digits", "3"),
                 ("TimeZone", "UTC"),
                 ("bytea_output", "hex"),
+                ("lc_monetary", "C"),
                 ("search_path", ""),
                 ("synchronous_commit", "local"),
                 ("row_security", "off"),
@@ -313,7 +308,7 @@ mod tests {
                 assert_eq!(rows.get(0, 0), Some(value), "{name}");
             }
         }
-        assert!(sessions[2].query("IDENTIFY_SYSTEM", &[], deadline).is_ok());
-        assert!(sessions[1].query("IDENTIFY_SYSTEM", &[], deadline).is_err());
+        assert!(sessions[1].query("IDENTIFY_SYSTEM", &[], deadline).is_ok());
+        assert!(sessions[0].query("IDENTIFY_SYSTEM", &[], deadline).is_err());
     }
 }

@@ -112,8 +112,14 @@ SELECT pg_catalog.getdatabaseencoding()::pg_catalog.text,
 
 /// Checks of this server for a source in `source_encoding`, none where the source was not reached.
 pub fn checks(source_encoding: Option<&str>) -> Result<Vec<Check>> {
-    let arguments: [DatumWithOid; 1] = [source_encoding.unwrap_or("UTF8").into()];
-    let facts = Spi::connect(|client| {
+    let facts = look(source_encoding.unwrap_or("UTF8"))?;
+    let encoding = source_encoding.map(|source| judge_encoding(source, &facts));
+    Ok([encoding, judge_preload(&facts), judge_workers(&facts)].into_iter().flatten().collect())
+}
+
+fn look(source_encoding: &str) -> Result<LocalFacts> {
+    let arguments: [DatumWithOid; 1] = [source_encoding.into()];
+    Spi::connect(|client| {
         let row = client.select(LOCAL_FACTS, Some(1), &arguments)?.first();
         Ok(LocalFacts {
             encoding: row.get::<String>(1)?.unwrap_or_default(),
@@ -124,9 +130,12 @@ pub fn checks(source_encoding: Option<&str>) -> Result<Vec<Check>> {
             preload_libraries: row.get::<String>(6)?,
         })
     })
-    .map_err(query_failed)?;
-    let encoding = source_encoding.map(|source| judge_encoding(source, &facts));
-    Ok([encoding, judge_preload(&facts), judge_workers(&facts)].into_iter().flatten().collect())
+    .map_err(query_failed)
+}
+
+/// Whether text of a source in `source_encoding` can be held here.
+pub fn encoding_check(source_encoding: &str) -> Result<Check> {
+    Ok(judge_encoding(source_encoding, &look(source_encoding)?))
 }
 
 fn judge_encoding(source: &str, facts: &LocalFacts) -> Check {
@@ -135,7 +144,8 @@ fn judge_encoding(source: &str, facts: &LocalFacts) -> Check {
     if source == here {
         return Check::ok(NAME, format!("{source} there and here"));
     }
-    if source == "SQL_ASCII" || here == "SQL_ASCII" {
+    // Keys are kept as UTF-8, to which bytes of no known encoding here can't be brought.
+    if source == "SQL_ASCII" || (here == "SQL_ASCII" && source == "UTF8") {
         return Check::warning(
             NAME,
             format!(
@@ -222,6 +232,10 @@ mod tests {
         assert_eq!(judge_encoding("LATIN1", &f).status, Status::Failed);
         f.converts = true;
         assert_eq!(judge_encoding("LATIN1", &f).status, Status::Ok);
+        f.encoding = "SQL_ASCII".to_owned();
+        assert_eq!(judge_encoding("UTF8", &f).status, Status::Warning);
+        f.converts = false;
+        assert_eq!(judge_encoding("LATIN1", &f).status, Status::Failed);
     }
 
     #[test]

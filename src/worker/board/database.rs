@@ -119,6 +119,68 @@ impl DatabaseView {
     }
 }
 
+/// What a worker of a database is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seat {
+    Maintenance,
+    Jobs,
+}
+
+impl Entry {
+    fn seat(&mut self, seat: Seat) -> &mut Process {
+        match seat {
+            Seat::Maintenance => &mut self.process,
+            Seat::Jobs => &mut self.jobs,
+        }
+    }
+
+    /// The worker in a seat has ended.
+    fn vacate(&mut self, seat: Seat, now: i64) {
+        match seat {
+            Seat::Maintenance => self.ended(now),
+            Seat::Jobs if self.jobs_wanted => self.jobs.ended(now),
+            Seat::Jobs => self.jobs.left(),
+        }
+    }
+}
+
+/// Puts this process into a seat of the database at `index`, and out of it when it ends.
+fn take_seat(index: i32, seat: Seat) -> Result<(&'static Region<Board>, usize, Oid)> {
+    let board = board()?;
+    let (me, now) = (bgworker::my_pid(), clock::now());
+    let attached = board.write(|header, _| {
+        let index = usize::try_from(index).ok()?;
+        let database = header.databases.get(index)?.oid;
+        let held = header.is_held(database);
+        let entry = header.databases.get_mut(index).filter(|entry| !entry.is_free())?;
+        let process = entry.seat(seat);
+        if held {
+            if process.pid == 0 {
+                process.left();
+            }
+            return None;
+        }
+        process.attach(me, now).then_some((index, database))
+    });
+    let (index, database) = attached.ok_or_else(|| {
+        OdsError::new(ErrorKind::WrongState, "the database needs no worker of this kind")
+    })?;
+    exit::at_exit(move || {
+        let now = clock::now();
+        board.write(|header, _| {
+            let entry = header.databases.get_mut(index);
+            if let Some(entry) = entry
+                && entry.seat(seat).pid == me
+            {
+                entry.vacate(seat, now);
+            }
+        });
+        board.changed().broadcast();
+        wake_launcher();
+    });
+    Ok((board, index, database))
+}
+
 /// The entry of a database, held by its maintenance worker.
 pub struct MaintenanceEntry {
     board: &'static Region<Board>,
@@ -132,35 +194,7 @@ impl MaintenanceEntry {
     /// An error means that the process is not wanted: another one is attached, or workers stay out
     /// of the database. To be called before the process connects to it.
     pub fn attach_index(index: i32) -> Result<Self> {
-        let board = board()?;
-        let (me, now) = (bgworker::my_pid(), clock::now());
-        let attached = board.write(|header, _| {
-            let index = usize::try_from(index).ok()?;
-            let database = header.databases.get(index)?.oid;
-            let held = header.is_held(database);
-            let entry = header.databases.get_mut(index).filter(|entry| !entry.is_free())?;
-            if held {
-                if entry.process.pid == 0 {
-                    entry.process.left();
-                }
-                return None;
-            }
-            entry.process.attach(me, now).then_some((index, database))
-        });
-        let (index, database) = attached.ok_or_else(|| {
-            OdsError::new(ErrorKind::WrongState, "the database needs no maintenance worker")
-        })?;
-        exit::at_exit(move || {
-            let now = clock::now();
-            board.write(|header, _| {
-                let entry = header.databases.get_mut(index);
-                if let Some(entry) = entry.filter(|entry| entry.process.pid == me) {
-                    entry.ended(now);
-                }
-            });
-            board.changed().broadcast();
-            wake_launcher();
-        });
+        let (board, index, database) = take_seat(index, Seat::Maintenance)?;
         Ok(Self { board, index, database })
     }
 
@@ -211,35 +245,7 @@ impl JobsEntry {
     /// Attaches this process as the jobs worker of the database at `index`, as
     /// [`MaintenanceEntry::attach_index`] does for the maintenance worker.
     pub fn attach_index(index: i32) -> Result<Self> {
-        let board = board()?;
-        let (me, now) = (bgworker::my_pid(), clock::now());
-        let attached = board.write(|header, _| {
-            let index = usize::try_from(index).ok()?;
-            let database = header.databases.get(index)?.oid;
-            let held = header.is_held(database);
-            let entry = header.databases.get_mut(index).filter(|entry| !entry.is_free())?;
-            if held {
-                if entry.jobs.pid == 0 {
-                    entry.jobs.left();
-                }
-                return None;
-            }
-            entry.jobs.attach(me, now).then_some((index, database))
-        });
-        let (index, database) = attached.ok_or_else(|| {
-            OdsError::new(ErrorKind::WrongState, "the database needs no jobs worker")
-        })?;
-        exit::at_exit(move || {
-            let now = clock::now();
-            board.write(|header, _| {
-                let entry = header.databases.get_mut(index);
-                if let Some(entry) = entry.filter(|entry| entry.jobs.pid == me) {
-                    if entry.jobs_wanted { entry.jobs.ended(now) } else { entry.jobs.left() }
-                }
-            });
-            board.changed().broadcast();
-            wake_launcher();
-        });
+        let (board, index, database) = take_seat(index, Seat::Jobs)?;
         Ok(Self { board, index, database })
     }
 

@@ -172,6 +172,7 @@ impl<'e> Session<'e> {
             reload_due: false,
             heartbeat: None,
             publication,
+            heard_at: now,
             placed: HashSet::new(),
             stream,
         })))

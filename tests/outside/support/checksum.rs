@@ -67,7 +67,7 @@ fn digest(client: &mut Client, table: &str, columns: &[&str]) -> (i64, String) {
     let row = client.rows(&format!(
         "SELECT count(*), coalesce(sum(('x' || substr(h, 1, 16))::bit(64)::bigint::numeric), 0),
                 coalesce(sum(('x' || substr(h, 17, 16))::bit(64)::bigint::numeric), 0)
-         FROM (SELECT md5(ROW({})::text) AS h FROM {table}) AS hashed",
+         FROM (SELECT md5(convert_to(ROW({})::text, 'UTF8')) AS h FROM {table}) AS hashed",
         columns.join(", ")
     ));
     let text = |column: usize| row[0][column].clone().unwrap_or_default();

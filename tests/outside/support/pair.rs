@@ -83,10 +83,21 @@ impl Sync {
 
     /// A database of that name on both sides of a pair.
     pub fn on(pair: &Arc<Pair>, name: &str) -> Self {
+        Self::encoded(pair, name, "UTF8", "UTF8")
+    }
+
+    /// As [`Sync::on`], with these encodings.
+    pub fn encoded(pair: &Arc<Pair>, name: &str, of_source: &str, of_ods: &str) -> Self {
         let sync = Self { pair: Arc::clone(pair), name: name.to_owned() };
-        pair.source.connect("postgres").run(&format!("CREATE DATABASE {name} OWNER app"));
+        let encoded = |encoding| match encoding {
+            "UTF8" => String::new(),
+            other => format!("ENCODING '{other}' LOCALE 'C' TEMPLATE template0"),
+        };
+        pair.source
+            .connect("postgres")
+            .run(&format!("CREATE DATABASE {name} OWNER app {}", encoded(of_source)));
         pair.source.connect(name).run("GRANT ALL ON SCHEMA public TO app");
-        pair.ods.connect("postgres").run(&format!("CREATE DATABASE {name}"));
+        pair.ods.connect("postgres").run(&format!("CREATE DATABASE {name} {}", encoded(of_ods)));
         let mut ods = sync.ods();
         ods.run("CREATE EXTENSION ods");
         ods.run(&sync.create_server_sql("src"));

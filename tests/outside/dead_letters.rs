@@ -1,0 +1,241 @@
+//! Changes that can't be applied: kept, their keys parked, all others flowing.
+
+use crate::support::client::Ask;
+use crate::support::cluster::ClusterOptions;
+use crate::support::pair::{PATIENCE, Pair, Sync};
+
+/// A table whose copy here takes no negative numbers.
+fn picky(name: &str) -> Sync {
+    let sync = Sync::shared(name);
+    pick(&sync);
+    sync
+}
+
+fn pick(sync: &Sync) {
+    sync.source().run(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, body text);
+         ALTER TABLE t ALTER body SET STORAGE EXTERNAL;
+         INSERT INTO t SELECT i, i, repeat('b', 3000) FROM generate_series(1, 20) AS i;
+         CREATE TABLE other (id int PRIMARY KEY, n int)",
+    );
+    sync.ods().run(
+        "CREATE TABLE t (id int PRIMARY KEY, n int CONSTRAINT positive CHECK (n > 0), body text)",
+    );
+    sync.create_loaded("t", "public.t");
+    sync.create_loaded("other", "public.other");
+}
+
+const LETTERS: &str = "SELECT string_agg(array_to_string(key, ':') || ' ' || operation, ', ' ORDER BY id) FROM ods.dead_letters";
+
+fn letters(sync: &Sync) -> String {
+    sync.settle();
+    sync.ods().text(LETTERS).unwrap_or_default()
+}
+
+#[test]
+fn a_bad_change_parks_its_key_and_a_whole_row_heals_it() {
+    let sync = picky("parked");
+    let mut source = sync.source();
+    source.run(
+        "BEGIN; INSERT INTO t VALUES (100, -1, 'bad'), (101, 5, 'good'); UPDATE t SET n = 50 WHERE id = 5;
+         INSERT INTO other VALUES (1, 1); COMMIT",
+    );
+    assert_eq!(letters(&sync), "100 insert");
+    let mut ods = sync.ods();
+    assert_eq!(
+        ods.text("SELECT new_row ->> 'n' || ' ' || (new_row ->> 'body') || ' ' || sqlstate FROM ods.dead_letters").as_deref(),
+        Some("-1 bad 23514")
+    );
+    assert_eq!(
+        ods.text("SELECT string_agg(n::text, ' ' ORDER BY id) FROM t WHERE id IN (5, 101)")
+            .as_deref(),
+        Some("50 5")
+    );
+    assert_eq!(ods.number("SELECT count(*) FROM t WHERE id = 100"), 0);
+    let status = "SELECT state || ' ' || dead_letters || ' ' || reason FROM ods.sync_status WHERE table_name = 't'::regclass";
+    assert!(
+        ods.text(status).is_some_and(|status| status.contains("1 1 changes could not be applied"))
+    );
+    sync.assert_same("other", "public.other");
+    source.run("UPDATE t SET n = 7 WHERE id = 100");
+    assert_eq!(letters(&sync), "");
+    sync.assert_same("t", "public.t");
+    // What went is no longer a bad row either.
+    source.run("INSERT INTO t VALUES (102, -1, 'bad')");
+    assert_eq!(letters(&sync), "102 insert");
+    source.run("DELETE FROM t WHERE id = 102");
+    assert_eq!(letters(&sync), "");
+    sync.assert_same("t", "public.t");
+}
+
+#[test]
+fn later_changes_wait_behind_and_are_retried() {
+    let sync = picky("behind");
+    let mut source = sync.source();
+    source.run("UPDATE t SET n = -n WHERE id IN (3, 4)");
+    assert_eq!(letters(&sync), "3 update, 4 update");
+    // The large value is not sent, so that these need what was there before.
+    source.run("UPDATE t SET n = 30 WHERE id = 3; UPDATE t SET id = 400 WHERE id = 4; UPDATE t SET n = 9 WHERE id = 9");
+    assert_eq!(letters(&sync), "3 update, 4 update, 3 update, 400 update");
+    let mut ods = sync.ods();
+    assert_eq!(
+        ods.text(
+            "SELECT string_agg(id || ':' || n, ' ' ORDER BY id) FROM t WHERE id IN (3, 4, 400, 9)"
+        )
+        .as_deref(),
+        Some("3:3 4:4 9:9")
+    );
+    let pid = sync.stream_worker();
+    ods.run(&format!("SELECT pg_terminate_backend({pid}, 5000)"));
+    source.run("UPDATE t SET n = 31 WHERE id = 3");
+    assert_eq!(letters(&sync), "3 update, 4 update, 3 update, 400 update, 3 update");
+    // Row 400 is still bad, row 3 no longer is.
+    ods.run("SELECT ods.retry_dead_letters('t')");
+    ods.wait_until(
+        "row 3 is healed",
+        "SELECT n = 31 AND NOT EXISTS (SELECT FROM ods.dead_letters WHERE key = '{3}') FROM t WHERE id = 3",
+        PATIENCE,
+    );
+    assert_eq!(ods.number("SELECT count(*) FROM t WHERE id = 400"), 0);
+    ods.run("ALTER TABLE t DROP CONSTRAINT positive");
+    ods.run("SELECT ods.retry_dead_letters('t')");
+    ods.wait_until("nothing is kept", "SELECT NOT EXISTS (SELECT FROM ods.dead_letters)", PATIENCE);
+    sync.assert_same("t", "public.t");
+    assert!(["live", "idle"].contains(&sync.state("t").as_str()));
+}
+
+#[test]
+fn a_table_may_halt_instead() {
+    let sync = Sync::shared("halting");
+    let mut source = sync.source();
+    source
+        .run("CREATE TABLE t (id int PRIMARY KEY, n int); CREATE TABLE other (id int PRIMARY KEY)");
+    let mut ods = sync.ods();
+    ods.run("CREATE TABLE t (id int PRIMARY KEY, n int CONSTRAINT positive CHECK (n > 0))");
+    sync.create_with("t", "public.t", ", on_error => 'halt'");
+    sync.wait_loaded("t");
+    sync.create_loaded("other", "public.other");
+    source.run(
+        "BEGIN; INSERT INTO t VALUES (1, 1), (2, -2), (3, 3); INSERT INTO other VALUES (1); COMMIT",
+    );
+    sync.wait_state("t", "failed");
+    sync.assert_same("other", "public.other");
+    assert_eq!(letters(&sync), "");
+    ods.run("SELECT ods.alter_synced_table('t', on_error => 'park'); SELECT ods.resume('t')");
+    sync.wait_loaded("t");
+    assert_eq!(letters(&sync), "2 load");
+    assert_eq!(ods.number("SELECT count(*) FROM t"), 2);
+}
+
+#[test]
+fn bad_rows_of_a_load_are_parked() {
+    let sync = Sync::shared("bad_load");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, n int);
+         INSERT INTO t SELECT i, CASE WHEN i % 100 = 7 THEN -i ELSE i END FROM generate_series(1, 5000) AS i",
+    );
+    let mut ods = sync.ods();
+    ods.run("CREATE TABLE t (id int PRIMARY KEY, n int CONSTRAINT positive CHECK (n > 0))");
+    sync.create_loaded("t", "public.t");
+    assert_eq!(ods.number("SELECT count(*) FROM t"), 4950);
+    assert_eq!(ods.number("SELECT count(*) FROM ods.dead_letters WHERE operation = 'load'"), 50);
+    source.run("UPDATE t SET n = 1 WHERE id = 107; DELETE FROM t WHERE id = 207");
+    sync.settle();
+    assert_eq!(ods.number("SELECT count(*) FROM ods.dead_letters"), 48);
+    ods.run("ALTER TABLE t DROP CONSTRAINT positive");
+    assert_eq!(ods.number("SELECT ods.retry_dead_letters('t')"), 48);
+    ods.wait_until("nothing is kept", "SELECT NOT EXISTS (SELECT FROM ods.dead_letters)", PATIENCE);
+    sync.assert_same("t", "public.t");
+}
+
+#[test]
+fn values_that_are_handed_on_are_no_failure() {
+    let sync = Sync::shared("handed_on");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, email text UNIQUE);
+         INSERT INTO t SELECT i, 'e' || i FROM generate_series(1, 50) AS i",
+    );
+    sync.create_loaded("t", "public.t");
+    let mut ods = sync.ods();
+    ods.run("CREATE UNIQUE INDEX ON t (email)");
+    source.run(
+        "BEGIN; UPDATE t SET email = 'x' WHERE id = 1; UPDATE t SET email = 'e1' WHERE id = 2;
+         UPDATE t SET email = 'e2' WHERE id = 1; COMMIT;
+         BEGIN; UPDATE t SET email = 'y' || id; UPDATE t SET email = 'e' || (51 - id); COMMIT",
+    );
+    sync.assert_same("t", "public.t");
+    assert_eq!(letters(&sync), "");
+}
+
+#[test]
+fn discarded_letters_let_their_keys_flow_again() {
+    let sync = picky("discarded");
+    let mut source = sync.source();
+    source.run("UPDATE t SET n = -1 WHERE id IN (1, 2, 3)");
+    source.run("UPDATE t SET n = -2 WHERE id = 1");
+    assert_eq!(letters(&sync), "1 update, 2 update, 1 update, 3 update");
+    let mut ods = sync.ods();
+    let dropped = ods.text(
+        "SELECT string_agg(array_to_string(key, ':') || ' ' || operation, ', ' ORDER BY id)
+           FROM ods.discard_dead_letters('t', (SELECT array_agg(id) FROM ods.dead_letters WHERE key IN ('{1}', '{2}') AND id IN (SELECT min(id) FROM ods.dead_letters GROUP BY key)))",
+    );
+    assert_eq!(dropped.as_deref(), Some("1 update, 2 update, 1 update"));
+    assert_eq!(letters(&sync), "3 update");
+    source.run("UPDATE t SET n = 11 WHERE id IN (1, 2)");
+    sync.settle();
+    assert_eq!(
+        ods.text("SELECT string_agg(n::text, ' ' ORDER BY id) FROM t WHERE id IN (1, 2, 3)")
+            .as_deref(),
+        Some("11 11 3")
+    );
+    assert_eq!(letters(&sync), "3 update");
+}
+
+#[test]
+fn too_many_letters_set_their_table_aside() {
+    let pair = Pair::start_with(
+        ClusterOptions::source("too_many-source"),
+        ClusterOptions::ods("too_many-ods").setting("ods.max_dead_letters", "5"),
+    );
+    let sync = Sync::on(&pair, "too_many");
+    pick(&sync);
+    let mut source = sync.source();
+    source.run("UPDATE t SET n = -n WHERE id <= 5");
+    assert_eq!(letters(&sync).matches("update").count(), 5);
+    source.run("UPDATE t SET n = -n WHERE id > 5; INSERT INTO other VALUES (1, 1)");
+    sync.wait_state("t", "failed");
+    let mut ods = sync.ods();
+    assert!(
+        ods.text("SELECT reason FROM ods.sync_status WHERE state = 'failed'")
+            .is_some_and(|reason| reason.contains("more than 5 of its changes"))
+    );
+    sync.assert_same("other", "public.other");
+    ods.run("ALTER TABLE t DROP CONSTRAINT positive");
+    let fix = ods.text("SELECT fix FROM ods.sync_status WHERE state = 'failed'").expect("a fix");
+    ods.run(&fix);
+    sync.wait_loaded("t");
+    sync.assert_same("t", "public.t");
+    assert_eq!(letters(&sync), "");
+}
+
+#[test]
+fn a_delete_that_a_foreign_key_refuses_is_parked() {
+    let sync = picky("refused_delete");
+    let mut source = sync.source();
+    let mut ods = sync.ods();
+    ods.run("CREATE TABLE child (t int REFERENCES t); INSERT INTO child VALUES (6)");
+    source.run("DELETE FROM t WHERE id IN (6, 7)");
+    assert_eq!(letters(&sync), "6 delete");
+    assert_eq!(ods.number("SELECT count(*) FROM t WHERE id IN (6, 7)"), 1);
+    source.run("INSERT INTO t VALUES (6, 66, 'again')");
+    assert_eq!(letters(&sync), "");
+    sync.assert_same("t", "public.t");
+    source.run("DELETE FROM t WHERE id = 6");
+    assert_eq!(letters(&sync), "6 delete");
+    ods.run("DELETE FROM child");
+    ods.run("SELECT ods.retry_dead_letters('t')");
+    ods.wait_until("nothing is kept", "SELECT NOT EXISTS (SELECT FROM ods.dead_letters)", PATIENCE);
+    sync.assert_same("t", "public.t");
+}
