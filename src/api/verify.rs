@@ -1,6 +1,7 @@
 //! `ods.verify`: a synced table compared with its source, at once or by schedule.
 
 use crate::api::lookup;
+use crate::catalog::key;
 use crate::catalog::verification::{self, Repair};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::{clock, owner};
@@ -73,7 +74,7 @@ fn lines(report: &Report, names: &[String], max_keys: usize) -> Vec<Line> {
         let keys = report.found.iter().filter(|(found, _)| *found == kind).take(max_keys);
         let before = lines.len();
         lines.extend(keys.map(|(_, key)| {
-            let key = names.iter().cloned().zip(key.iter().map(|part| part.as_str().into()));
+            let key = names.iter().cloned().zip(key::stored(key).into_iter().map(Into::into));
             let key = serde_json::Value::Object(key.collect());
             (kind.name(), Some(pgrx::JsonB(key)), 1)
         }));

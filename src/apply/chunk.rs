@@ -267,7 +267,7 @@ pub(super) fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<
 }
 
 /// A key as the source writes it.
-fn bytes(key: &[String], encoding: i32) -> Result<Vec<Vec<u8>>> {
+pub fn bytes(key: &[String], encoding: i32) -> Result<Vec<Vec<u8>>> {
     key.iter().map(|part| encoding::from_utf8(part, encoding)).collect::<Option<_>>().ok_or_else(
         || {
             let name = encoding::name(encoding);

@@ -380,6 +380,14 @@ impl Shape {
         )
     }
 
+    /// A parameter that holds text in UTF-8, as a value of a key column.
+    fn key_parameter(&self, column: usize, position: usize) -> String {
+        let Column { sql_type, collation, .. } = &self.columns[column];
+        // The function's result would have the collation of the encoding's name.
+        let collate = list(collation, "", |collation| format!(" COLLATE {collation}"));
+        format!("pg_catalog.convert_from(${position}::bytea, 'UTF8')::{sql_type}{collate}")
+    }
+
     /// The next keys here after `after`, as text in UTF-8, for the search for rows the source no longer has.
     /// `$1` is the limit; with `after`, `$2…` are the key to go on from.
     pub fn next_keys(&self, after: bool) -> String {
@@ -397,10 +405,7 @@ impl Shape {
             let mut position = 1;
             let values = list(self.key.iter(), ", ", |&column| {
                 position += 1;
-                let Column { sql_type, collation, .. } = &self.columns[column];
-                // The function's result would have the collation of the encoding's name.
-                let collate = list(collation, "", |collation| format!(" COLLATE {collation}"));
-                format!("pg_catalog.convert_from(${position}::bytea, 'UTF8')::{sql_type}{collate}")
+                self.key_parameter(column, position)
             });
             conditions.push(format!("ROW({order}) > ROW({values})"));
         }

@@ -667,11 +667,12 @@ pub fn resync(table_id: i32) -> Result<()> {
     Ok(())
 }
 
-/// Leaves nothing to read of a table but rows that lack a value; the worker ends the load.
+/// Leaves nothing to read of a table but rows that lack a value; the worker ends the load, which then
+/// has no beginning: what it has not read heals no parked key.
 pub fn cancel_resync(table_id: i32) -> Result<()> {
     execute(
         "UPDATE ods.table_state SET sweep = 'none', sweep_key = NULL, reason = NULL, rows_per_second = NULL, \
-                load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
+                load_started_at = NULL WHERE table_id = $1",
         &[table_id.into()],
     )?;
     execute(
@@ -695,7 +696,7 @@ pub fn limit_rate(table_id: i32, rows_per_second: Option<i32>) -> Result<()> {
 pub fn repair<'k>(table_id: i32, keys: impl Iterator<Item = &'k Vec<String>>) -> Result<()> {
     execute(
         "UPDATE ods.table_state SET state = 'loading', resync = 'asked', reason = 'reading rows again that differ', \
-                fix = NULL, since = pg_catalog.clock_timestamp(), load_started_at = pg_catalog.clock_timestamp() \
+                fix = NULL, since = pg_catalog.clock_timestamp() \
          WHERE table_id = $1 AND state = 'live'",
         &[table_id.into()],
     )?;

@@ -1,6 +1,7 @@
 //! What a comparison asks this database for. Every statement sees what has been committed before it.
 
 use super::{Differences, Kind, Stretch, Verification, odd};
+use crate::apply::chunk::bytes;
 use crate::apply::statements::compare::Range;
 use crate::apply::target::Kind as StatementKind;
 use crate::catalog::table::spi_error;
@@ -9,6 +10,7 @@ use crate::load::chunk::Rows;
 use crate::load::copy_text;
 use crate::pg::owner::ActingAs;
 use crate::pg::spi::Connection;
+use crate::pg::xact;
 use pgrx::Spi;
 use pgrx::datum::DatumWithOid;
 use std::collections::HashMap;
@@ -77,14 +79,15 @@ impl Verification {
         let found = place.step(|| {
             let _acting = ActingAs::reader_of(table.relation)?;
             let spi = Connection::open()?;
+            let encoding = target.encoding;
             let Some((statement, row_type)) = target.statement(&spi, &StatementKind::Present)?
             else {
                 return Ok(Vec::new());
             };
             let mut store = row_type.store();
             for (number, key) in (0i32..).zip(keys) {
-                for (column, part) in key.iter().enumerate() {
-                    let part = CString::new(part.as_str()).map_err(|_| odd())?;
+                for (column, part) in bytes(key, encoding)?.into_iter().enumerate() {
+                    let part = CString::new(part).map_err(|_| odd())?;
                     store.set_text(column, Some(part.as_bytes_with_nul()));
                 }
                 store.set_int(key.len(), number);
@@ -110,7 +113,11 @@ impl Verification {
     ) -> Result<Vec<Vec<String>>> {
         let sql = self.target.shape.keys_within(range(stretch));
         let width = self.source.key.len();
-        self.select(&sql, vec![(limit as i64).into()], stretch, width)
+        let keys = self.select(&sql, vec![(limit as i64).into()], stretch, width)?;
+        // Every one of them can be asked for at the source.
+        let encoding = self.target.encoding;
+        xact::with_catalog(|| keys.iter().try_for_each(|key| bytes(key, encoding).map(drop)))?;
+        Ok(keys)
     }
 
     /// How many rows a stretch has here, and the sum of their hashes.
@@ -129,7 +136,7 @@ impl Verification {
         width: usize,
     ) -> Result<Vec<Vec<String>>> {
         for part in stretch.after.iter().chain(&stretch.up_to).flatten() {
-            arguments.push(part.as_str().into());
+            arguments.push(part.as_bytes().into());
         }
         self.place.step(|| {
             let _acting = ActingAs::reader_of(self.table.relation)?;
@@ -138,7 +145,10 @@ impl Verification {
                 let rows = client.update(sql, None, &arguments).map_err(spi_error)?;
                 rows.map(|row| {
                     (1..=width)
-                        .map(|column| row.get::<String>(column).ok().flatten().ok_or_else(odd))
+                        .map(|column| {
+                            let part = row.get::<Vec<u8>>(column).ok().flatten();
+                            part.and_then(|part| String::from_utf8(part).ok()).ok_or_else(odd)
+                        })
                         .collect()
                 })
                 .collect()

@@ -11,6 +11,7 @@ mod local;
 mod settle;
 mod source;
 
+use crate::apply::chunk as apply_chunk;
 use crate::apply::target::Target;
 use crate::catalog::table::{self, SyncedTable};
 use crate::error::{ErrorKind, OdsError, Result};
@@ -302,16 +303,15 @@ impl Verification {
             }
             self.report.rows += rows.len() as u64;
             self.row_bytes = Some((rows.lines.len() / rows.len()).max(1));
-            let key = self.source.key.clone();
             for (place, difference) in self.differing(&rows, 0)? {
-                let key = rows_key(&rows, place, &key)?;
+                let key = self.key_at(&rows, place)?;
                 self.suspects.push(Suspect::new(difference.kind, key));
             }
             self.settle_if_many()?;
             if !answer.cut && rows.len() < limit {
                 return Ok(());
             }
-            rest.after = Some(rows_key(&rows, rows.len() - 1, &key)?);
+            rest.after = Some(self.key_at(&rows, rows.len() - 1)?);
         }
     }
 
@@ -338,6 +338,16 @@ impl Verification {
             }
             rest.after = Some(last);
         }
+    }
+
+    /// The key of a row that the source sent.
+    fn key_at(&self, rows: &Rows, place: usize) -> Result<Vec<String>> {
+        if place >= rows.len() {
+            return Err(odd());
+        }
+        let parts = key_of(rows.line(place), &self.source.key).ok_or_else(odd)?;
+        let encoding = self.target.encoding;
+        xact::with_catalog(|| apply_chunk::key_text(parts.iter().map(Vec::as_slice), encoding))
     }
 
     fn settle_if_many(&mut self) -> Result<()> {
@@ -399,18 +409,6 @@ fn chunk_of(chunk: Option<Rows>) -> Result<Rows> {
 
 fn number(text: &[u8]) -> Result<usize> {
     std::str::from_utf8(text).ok().and_then(|text| text.trim_end().parse().ok()).ok_or_else(odd)
-}
-
-fn rows_key(rows: &Rows, place: usize, key: &[usize]) -> Result<Vec<String>> {
-    if place >= rows.len() {
-        return Err(odd());
-    }
-    let parts = key_of(rows.line(place), key).ok_or_else(odd)?;
-    parts
-        .into_iter()
-        .map(String::from_utf8)
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|_| OdsError::new(ErrorKind::Unsupported, "a key is not valid UTF-8"))
 }
 
 /// What was found of a row by its place.

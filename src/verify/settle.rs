@@ -11,6 +11,7 @@
 //! comparison and the look at what waits is caught by the third time.
 
 use super::{Kind, Place, Verification, chunk_of, number, odd};
+use crate::catalog::key;
 use crate::catalog::table::{SyncedTable, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::load::copy_text;
@@ -60,6 +61,8 @@ pub struct Standing {
     load: String,
     /// Rows that wait to be read again for lack of a value.
     lacking: HashSet<Vec<String>>,
+    /// Keys whose changes could not be applied, which are told by their dead letters.
+    parked: HashSet<Vec<String>>,
 }
 
 /// Waits while a table is being read from end to end; an error if it does not follow its stream.
@@ -106,7 +109,19 @@ fn standing(table_id: i32) -> Result<(Option<String>, Option<Standing>)> {
         let keys = client
             .update("SELECT key FROM ods.reread WHERE table_id = $1", None, &[table_id.into()])
             .map_err(spi_error)?;
-        let lacking = keys.filter_map(|row| row.get::<Vec<String>>(1).ok().flatten()).collect();
+        let lacking = keys
+            .filter_map(|row| row.get::<Vec<String>>(1).ok().flatten())
+            .map(key::read)
+            .collect();
+        let letters = client
+            .update(
+                "SELECT key FROM ods.dead_letter WHERE table_id = $1 \
+                 UNION SELECT other_key FROM ods.dead_letter WHERE table_id = $1 AND other_key IS NOT NULL",
+                None,
+                &[table_id.into()],
+            )
+            .map_err(spi_error)?;
+        let parked = letters.filter_map(|row| row.get::<Vec<String>>(1).ok().flatten()).collect();
         let mut states = client
             .update(
                 "SELECT CASE WHEN s.state = 'loading' AND (s.resync = 'asked' OR s.sweep = 'none' AND NOT EXISTS \
@@ -120,7 +135,10 @@ fn standing(table_id: i32) -> Result<(Option<String>, Option<Standing>)> {
             .map_err(spi_error)?;
         let Some(row) = states.next() else { return Ok((None, None)) };
         let load = row.get::<String>(2).ok().flatten();
-        Ok((row.get::<String>(1).ok().flatten(), load.map(|load| Standing { load, lacking })))
+        Ok((
+            row.get::<String>(1).ok().flatten(),
+            load.map(|load| Standing { load, lacking, parked }),
+        ))
     })
 }
 
@@ -146,6 +164,9 @@ impl Verification {
             let mut rest = Vec::with_capacity(sightings.len());
             for (place, mut suspect) in suspects.into_iter().enumerate() {
                 let Some((kind, versions)) = sightings.remove(&place) else { continue };
+                if standing.parked.contains(&suspect.key) {
+                    continue;
+                }
                 let is_lacking = standing.lacking.contains(&suspect.key);
                 let versions = versions.filter(|_| follows_still && !is_lacking);
                 let times = match (&versions, &suspect.seen) {

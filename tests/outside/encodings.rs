@@ -44,6 +44,10 @@ fn follow(sync: &Sync, sample: &str, name: &str) {
     ods.run(&format!("SELECT ods.resume('{table}')"));
     sync.wait_loaded(&table);
     sync.assert_same(&table, &upstream);
+    for compared in [table.as_str(), "transformed"] {
+        let found = ods.rows(&format!("SELECT * FROM ods.verify('{compared}')"));
+        assert!(found.is_empty(), "{compared}: {found:?}");
+    }
 }
 
 #[test]

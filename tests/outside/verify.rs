@@ -254,6 +254,38 @@ fn keys_and_values_of_many_kinds_are_compared() {
 }
 
 #[test]
+fn parked_keys_are_left_to_their_dead_letters() {
+    let sync = Sync::shared("verify_parked");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT i, i FROM generate_series(1, 500) AS i",
+    );
+    let mut ods = sync.ods();
+    ods.run("CREATE TABLE t (id int PRIMARY KEY, n int CONSTRAINT positive CHECK (n > 0))");
+    sync.create_loaded("t", "public.t");
+    source.run("UPDATE t SET n = -1 WHERE id = 400; INSERT INTO t VALUES (501, -1)");
+    sync.settle();
+    let letters = "SELECT count(*) FROM ods.dead_letters";
+    assert_eq!(ods.number(letters), 2);
+    differ::make(&mut ods, "t", "UPDATE t SET n = 9 WHERE id = 1");
+    // Neither a repair of another row nor a part of a resync heals what it has not read.
+    assert_eq!(found(&sync, "ods.verify('t', repair => true)"), ["differing {\"id\": \"1\"} 1"]);
+    sync.wait_loaded("t");
+    assert_eq!(ods.number("SELECT n FROM t WHERE id = 1"), 1);
+    assert_eq!(ods.number(letters), 2);
+    ods.run("SELECT ods.resync('t', 100)");
+    ods.wait_until(
+        "some rows are read",
+        "SELECT rows_done >= 100 FROM ods.source_member",
+        PATIENCE,
+    );
+    ods.run("SELECT ods.cancel_resync('t')");
+    sync.wait_loaded("t");
+    assert_eq!(ods.number(letters), 2);
+    assert_eq!(found(&sync, "ods.verify('t')"), [""; 0]);
+}
+
+#[test]
 fn a_schedule_compares_by_itself() {
     let sync = Sync::shared("verify_schedule");
     loaded(&sync, 1000);

@@ -69,10 +69,13 @@ impl Shape {
         )
     }
 
-    /// The keys here in a range, in order, as text. `$1` is the limit; then come the ends.
+    /// The keys here in a range, in order, as text in UTF-8. `$1` is the limit; then come the ends.
     pub fn keys_within(&self, range: Range) -> String {
         let columns = list(self.key_targets(), ", ", |name| {
-            format!("pg_catalog.format('%s', t.{})", quote_ident(&name))
+            format!(
+                "pg_catalog.convert_to(pg_catalog.format('%s', t.{}), 'UTF8')",
+                quote_ident(&name)
+            )
         });
         let order = list(self.key_targets(), ", ", |name| format!("t.{}", quote_ident(&name)));
         format!(
@@ -87,7 +90,8 @@ impl Shape {
     pub fn digest(&self, range: Range) -> String {
         let row = list(self.targets(), ", ", |name| format!("t.{}", quote_ident(&name)));
         format!(
-            "SELECT pg_catalog.count(*)::text, coalesce(pg_catalog.sum({}), 0)::text FROM {} t{}",
+            "SELECT pg_catalog.convert_to(pg_catalog.count(*)::text, 'UTF8'), \
+                    pg_catalog.convert_to(coalesce(pg_catalog.sum({}), 0)::text, 'UTF8') FROM {} t{}",
             hash_of(&row),
             self.table,
             self.within(range, 1)
@@ -99,7 +103,7 @@ impl Shape {
         let mut parameter = first;
         let mut end = |comparison: &str| {
             let values = list(self.key.iter(), ", ", |&column| {
-                let value = format!("${parameter}::text::{}", self.columns[column].sql_type);
+                let value = self.key_parameter(column, parameter);
                 parameter += 1;
                 value
             });
