@@ -30,6 +30,7 @@ mod resume;
 mod rows;
 mod secrets;
 mod servers;
+mod shapes;
 mod stamps;
 mod status;
 mod torn;
