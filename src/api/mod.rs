@@ -9,6 +9,7 @@ pub mod fence;
 pub mod guard;
 mod lookup;
 mod names;
+pub mod skip;
 mod target;
 mod types;
 pub mod verbs;

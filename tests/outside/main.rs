@@ -31,6 +31,7 @@ mod rows;
 mod secrets;
 mod servers;
 mod shapes;
+mod skip;
 mod stamps;
 mod status;
 mod torn;

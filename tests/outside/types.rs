@@ -205,3 +205,46 @@ fn an_adopted_column_tells_its_type() {
         0
     );
 }
+
+#[test]
+fn new_labels_of_an_enum_follow() {
+    let sync = Sync::shared("types_labels");
+    let mut source = sync.source();
+    source.run(TYPES);
+    source.run("CREATE TABLE also (mood mood PRIMARY KEY, n int)");
+    let mut ods = sync.ods();
+    sync.create_loaded("person", "public.person");
+    sync.create_loaded("also", "public.also");
+    let labels = "SELECT array_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = 'mood'::regtype";
+    // In the stream, in an array within a composite and as a key.
+    source.run("ALTER TYPE mood ADD VALUE 'awful' BEFORE 'sad'");
+    source.run("ALTER TYPE mood ADD VALUE 'so so' AFTER 'sad'");
+    source.run(
+        "UPDATE person SET home = ROW('x', 'y', ARRAY['awful', 'so so']::mood[]) WHERE id = 'a'; INSERT INTO also VALUES ('so so', 1)",
+    );
+    sync.assert_same("person", "public.person");
+    sync.assert_same("also", "public.also");
+    assert_eq!(ods.text(labels), source.text(labels));
+    // While the table is being read.
+    ods.run("SELECT ods.pause('person')");
+    source.run("ALTER TYPE mood ADD VALUE 'super'");
+    source.run("UPDATE person SET mood = 'super'");
+    ods.run("SELECT ods.resume('person')");
+    sync.wait_loaded("person");
+    sync.assert_same("person", "public.person");
+    assert_eq!(ods.text(labels), source.text(labels));
+    assert!(
+        ods.number(
+            "SELECT count(*) FROM ods.incidents WHERE message LIKE '%was given the labels%'"
+        ) >= 2
+    );
+    // A renamed one takes a person: rows here hold the old one.
+    source
+        .run("ALTER TYPE mood RENAME VALUE 'super' TO 'fine'; INSERT INTO also VALUES ('fine', 1)");
+    sync.settle();
+    assert_eq!(sync.state("also"), "failed");
+    ods.run("ALTER TYPE mood RENAME VALUE 'super' TO 'fine'");
+    sync.paste_fix("also");
+    sync.wait_loaded("also");
+    sync.assert_same("also", "public.also");
+}
