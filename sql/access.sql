@@ -37,6 +37,10 @@ COMMENT ON FUNCTION ods.remove_verify_schedule(regclass) IS
 COMMENT ON FUNCTION ods.wait_for_position(text, text, interval) IS
     'Waits until everything up to a position of the server is visible here and safe from a crash';
 
+REVOKE ALL ON FUNCTION ods.skip_position(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION ods.skip_position(text, text) IS
+    'Has the stream of a server go on at a later position, where the source can''t send what comes before. WARNING: changes between are never applied one by one, and readers may see a server''s tables at different times until each is read anew, which begins at once';
+
 REVOKE ALL ON FUNCTION ods.check_server(text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.discover(text) FROM PUBLIC;
 

@@ -1,4 +1,4 @@
-//! The `columns` argument: which columns to sync, and under which names.
+//! The `columns` argument: which columns to sync, in which form and under which names.
 
 use crate::api::names::identifier;
 use crate::error::{ErrorKind, OdsError, Result};
@@ -10,21 +10,48 @@ pub struct Wanted {
     pub source: String,
     /// Its name here.
     pub target: String,
+    /// In which form.
+    pub form: Form,
 }
 
-/// Reads one item: `name` or `name AS other`, each an SQL identifier, quoted where it must be.
+/// What is wanted of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Its value, in the type that it has.
+    Value,
+    /// What the source writes for it: the type need not be here.
+    Text,
+}
+
+impl Wanted {
+    /// A column as it is, under its own name.
+    pub fn same(name: &str) -> Self {
+        Self { source: name.to_owned(), target: name.to_owned(), form: Form::Value }
+    }
+}
+
+/// Reads one item: `name`, `name AS other` or either with `name::text`, each an SQL identifier,
+/// quoted where it must be.
 pub fn parse(item: &str) -> Result<Wanted> {
     let bad = || {
         OdsError::new(
             ErrorKind::InvalidArgument,
             format!("can't read the column list item {item:?}"),
         )
-        .hint("columns => '{id, full_name AS name, \"\\\"Mixed Case\\\" AS mixed\"}'")
+        .hint("columns => '{id, full_name AS name, \"\\\"Mixed Case\\\" AS mixed\", odd::text}'")
     };
     let (source, rest) = identifier(item.trim_start()).ok_or_else(bad)?;
-    let rest = rest.trim_start();
+    let mut rest = rest.trim_start();
+    let mut form = Form::Value;
+    if let Some(cast) = rest.strip_prefix("::") {
+        let (kind, behind) = identifier(cast.trim_start()).ok_or_else(bad)?;
+        if kind != "text" {
+            return Err(bad());
+        }
+        (form, rest) = (Form::Text, behind.trim_start());
+    }
     if rest.is_empty() {
-        return Ok(Wanted { target: source.clone(), source });
+        return Ok(Wanted { form, ..Wanted::same(&source) });
     }
     let (keyword, rest) = identifier(rest).ok_or_else(bad)?;
     if keyword != "as" {
@@ -34,7 +61,7 @@ pub fn parse(item: &str) -> Result<Wanted> {
     if !rest.trim().is_empty() {
         return Err(bad());
     }
-    Ok(Wanted { source, target })
+    Ok(Wanted { source, target, form })
 }
 
 #[cfg(test)]
@@ -42,7 +69,7 @@ mod tests {
     use super::*;
 
     fn wanted(source: &str, target: &str) -> Wanted {
-        Wanted { source: source.into(), target: target.into() }
+        Wanted { target: target.into(), ..Wanted::same(source) }
     }
 
     #[test]
@@ -54,8 +81,28 @@ mod tests {
     }
 
     #[test]
+    fn text_is_asked_for_by_a_cast() {
+        let text = |source, target| Wanted { form: Form::Text, ..wanted(source, target) };
+        assert_eq!(parse("a::text").ok(), Some(text("a", "a")));
+        assert_eq!(parse("\"A\" :: TEXT as b").ok(), Some(text("A", "b")));
+    }
+
+    #[test]
     fn nonsense_is_refused() {
-        for item in ["", "1a", "a b", "a as", "a as b c", "\"a", "\"\"", "a; drop"] {
+        for item in [
+            "a::",
+            "a::int",
+            "a::text b",
+            "a:text",
+            "",
+            "1a",
+            "a b",
+            "a as",
+            "a as b c",
+            "\"a",
+            "\"\"",
+            "a; drop",
+        ] {
             assert!(parse(item).is_err(), "{item}");
         }
     }

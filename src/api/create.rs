@@ -110,8 +110,12 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
     let found = find_source(&mut connection, &access, request)?;
     let key = key_of(&found, request.key)?;
     let plan = plan_columns(&found, request, &key)?;
+    refuse_too_many_columns(&plan, on_delete(request)?)?;
     let types = types::plan(&mut connection, &plan)?;
     refuse_unreadable_names(&found, &plan, &types)?;
+    if request.columns.is_none() && request.transform.is_none() {
+        tell_of_generated(&mut connection, &found, request.target)?;
+    }
     drop(connection);
     let table = target::prepare(
         request.target,
@@ -233,6 +237,59 @@ fn find_source(
     Ok(source)
 }
 
+/// The columns of ours take places among those that a table can have.
+fn refuse_too_many_columns(plan: &[ColumnPlan], on_delete: OnDelete) -> Result<()> {
+    let room = pg_sys::MaxHeapAttributeNumber as usize - target::stamps(on_delete).len();
+    if plan.len() <= room {
+        return Ok(());
+    }
+    Err(OdsError::new(
+        ErrorKind::Unsupported,
+        format!(
+            "{} columns are too many: beside those that ods adds, a table has room for {room}",
+            plan.len()
+        ),
+    )
+    .hint("columns => '{…}' without those that nobody reads"))
+}
+
+/// Changes do not carry generated columns. What they are computed by is the source's word, so a
+/// person reads the statement before it runs here.
+fn tell_of_generated(
+    connection: &mut Connection,
+    source: &SourceTable,
+    target: &str,
+) -> Result<()> {
+    if source.columns.iter().all(|column| column.generated == Generated::No) {
+        return Ok(());
+    }
+    let found = connection.query(
+        "SELECT pg_catalog.format('ADD COLUMN %I %s GENERATED ALWAYS AS (%s) STORED', a.attname, \
+                pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.pg_get_expr(d.adbin, d.adrelid)), \
+                pg_catalog.quote_ident(a.attname) \
+         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+         WHERE a.attrelid = $1::pg_catalog.oid AND a.attgenerated <> '' AND NOT a.attisdropped ORDER BY a.attnum",
+        &[Some(&source.oid.to_string())],
+        Deadline::after(settings::network_timeout()),
+    )?;
+    let all = |column| {
+        (0..found.len()).filter_map(|row| found.get(row, column)).collect::<Vec<_>>().join(", ")
+    };
+    let message = format!(
+        "generated columns of {} are left out, since changes do not carry them: {}",
+        source.quoted_name(),
+        all(1)
+    );
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        encoding::told(&message),
+        "ods",
+    )
+    .set_hint(encoding::told(&format!("To compute them here: ALTER TABLE {target} {};", all(0))))
+    .report(PgLogLevel::NOTICE);
+    Ok(())
+}
+
 /// What the source writes must be readable here.
 fn refuse_unknown_encoding(connection: &Connection) -> Result<()> {
     let theirs = connection.parameter_status(c"server_encoding").unwrap_or_default();
@@ -329,12 +386,12 @@ fn plan_columns(
             .columns
             .iter()
             .filter(|column| column.generated == Generated::No)
-            .map(|column| Wanted { source: column.name.clone(), target: column.name.clone() })
+            .map(|column| Wanted::same(&column.name))
             .collect(),
     };
     let display = source.quoted_name();
     let mut plan: Vec<ColumnPlan> = Vec::with_capacity(wanted.len());
-    for Wanted { source: name, target } in wanted {
+    for Wanted { source: name, target, form } in wanted {
         let column = source.columns.iter().find(|column| column.name == name).ok_or_else(|| {
             OdsError::new(
                 ErrorKind::NotFound,
@@ -363,13 +420,6 @@ fn plan_columns(
             )
             .hint(format!("columns => '{{{} AS other_name, …}}'", quote_ident(&name))));
         }
-        if key.contains(&name) && column.type_extension.is_some() {
-            return Err(OdsError::new(
-                ErrorKind::Unsupported,
-                format!("key column {name:?} of {display} is of type {}, which an extension defines", column.type_sql),
-            )
-            .hint("ALTER TABLE … REPLICA IDENTITY USING INDEX …;  -- at the source, an index on columns of built-in types"));
-        }
         plan.push(ColumnPlan {
             source: name.clone(),
             target,
@@ -377,6 +427,7 @@ fn plan_columns(
             type_oid: column.type_oid,
             type_modifier: column.type_modifier,
             source_type: column.type_sql.clone(),
+            form,
             collation: column.collation.clone(),
             key_position: key.iter().position(|part| *part == name).map(|position| position + 1),
         });

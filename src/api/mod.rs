@@ -11,6 +11,7 @@ pub mod letters;
 mod lookup;
 mod names;
 pub mod resync;
+pub mod skip;
 mod target;
 mod types;
 pub mod verbs;

@@ -1,5 +1,6 @@
 //! The synced table itself: made to fit its source, or an existing one found to fit.
 
+use crate::api::columns::Form;
 use crate::api::names;
 use crate::api::types::LocalType;
 use crate::apply::statements::{OnDelete, quote_ident};
@@ -27,6 +28,8 @@ pub struct ColumnPlan {
     pub type_modifier: i32,
     /// Its type there, as SQL.
     pub source_type: String,
+    /// Whether the value or its text is wanted.
+    pub form: Form,
     /// Its collation there, where it isn't the type's own.
     pub collation: Option<String>,
     /// Its place in the key, from 1.
@@ -249,7 +252,7 @@ pub fn is_collation(name: &str) -> bool {
 }
 
 /// The columns that tell how fresh a row is.
-fn stamps(on_delete: OnDelete) -> Vec<(&'static str, &'static str)> {
+pub fn stamps(on_delete: OnDelete) -> Vec<(&'static str, &'static str)> {
     let mut stamps = vec![
         ("_ods_committed_at", "timestamptz"),
         ("_ods_synced_at", "timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp()"),

@@ -5,6 +5,7 @@
 //! its words could name what does not exist here. One that is found keeps those that it has, and
 //! they run as the table's owner: so only types of that person or of a superuser are used.
 
+use crate::api::columns::Form;
 use crate::api::target::ColumnPlan;
 use crate::apply::statements::quote_ident;
 use crate::catalog::table::spi_error;
@@ -53,6 +54,10 @@ const OF_THE_SOURCE: &[&str] = &[
 pub enum LocalType {
     /// A type that this database has, by the same name.
     Known(String),
+    /// The type of an extension that this database has too, in whatever schema.
+    OfExtension(String),
+    /// The text of a value that no type here could hold.
+    Text(&'static str),
     /// A type that is to be in a schema of ours.
     Own {
         /// Its name, without schema.
@@ -88,22 +93,41 @@ pub fn plan(connection: &mut Connection, columns: &[ColumnPlan]) -> Result<Vec<L
     columns
         .iter()
         .map(|column| {
-            plan_type(connection, column.type_oid, &column.source_type, 0)?.ok_or_else(|| {
-                OdsError::new(
+            let kind = match column.form {
+                Form::Value => {
+                    plan_type(connection, &column.source, column.type_oid, &column.source_type, 0)?
+                }
+                Form::Text => LocalType::Text("text"),
+            };
+            if column.key_position.is_some() && !kind.is_ordered_alike() {
+                return Err(OdsError::new(
                     ErrorKind::Unsupported,
                     format!(
-                        "column {} is of type {}, which this database does not have",
+                        "key column {} can't be of type {}: its order and equality are not those of a built-in type",
                         quote_ident(&column.source),
                         column.source_type
                     ),
                 )
-                .hint(format!(
-                    "Create type {} here, or leave the column out by `columns`.",
-                    column.source_type
-                ))
-            })
+                .hint("ALTER TABLE … REPLICA IDENTITY USING INDEX …;  -- at the source, an index on columns of built-in types"));
+            }
+            Ok(kind)
         })
         .collect()
+}
+
+fn missing(column: &str, kind: &str, extension: Option<&str>) -> OdsError {
+    let column = quote_ident(column);
+    let create = extension.map_or_else(
+        || format!("Create type {kind} here,"),
+        |extension| format!("CREATE EXTENSION {}; --", quote_ident(extension)),
+    );
+    OdsError::new(
+        ErrorKind::Unsupported,
+        format!("column {column} is of type {kind}, which this database does not have"),
+    )
+    .hint(format!(
+        "{create} or take its text by columns => '{{{column}::text, …}}', or leave it out there."
+    ))
 }
 
 /// A type of the source, by its catalog.
@@ -112,6 +136,9 @@ struct Described {
     name: String,
     kind: String,
     is_array: bool,
+    /// The type, or the element type of an array, without modifiers.
+    plain: String,
+    extension: Option<String>,
     labels: Option<Vec<String>>,
     base: Option<DescribedPart>,
     attributes: Option<Vec<DescribedPart>>,
@@ -128,6 +155,10 @@ struct DescribedPart {
 
 const DESCRIBE: &str = "
 SELECT pg_catalog.json_build_object('name', e.typname, 'kind', e.typtype, 'is_array', e.oid <> t.oid,
+    'plain', pg_catalog.format_type(e.oid, NULL),
+    'extension', (SELECT x.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
+                  WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = e.oid
+                    AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'),
     'labels', (SELECT pg_catalog.json_agg(l.enumlabel ORDER BY l.enumsortorder)
                FROM pg_catalog.pg_enum l WHERE l.enumtypid = e.oid),
     'base', CASE WHEN e.typtype = 'd' THEN pg_catalog.json_build_object(
@@ -150,82 +181,112 @@ SELECT pg_catalog.json_build_object('name', e.typname, 'kind', e.typtype, 'is_ar
 FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN t.typtype = 'b' AND t.typcategory = 'A' AND t.typelem <> 0
                                           THEN t.typelem ELSE t.oid END
-WHERE t.oid = $1::pg_catalog.oid
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
-                  AND d.objid = e.oid AND d.deptype = 'e')";
+WHERE t.oid = $1::pg_catalog.oid";
 
-/// None for a type that must be here and is not.
+/// What a type of the source, of `column` or what that is made of, is here.
 fn plan_type(
     connection: &mut Connection,
+    column: &str,
     oid: u32,
     sql: &str,
     depth: usize,
-) -> Result<Option<LocalType>> {
+) -> Result<LocalType> {
     if oid < FIRST_OF_USERS
-        && let (element, array) =
-            sql.strip_suffix("[]").map_or((sql, ""), |element| (element, "[]"))
+        && let (element, text) =
+            sql.strip_suffix("[]").map_or((sql, "text"), |element| (element, "text[]"))
         && OF_THE_SOURCE.contains(&element)
     {
-        return Ok(Some(LocalType::Known(format!("text{array}"))));
+        return Ok(LocalType::Text(text));
     }
     // The name comes from the source: what Postgres can't read as one type never gets further.
     let known =
         Spi::get_one_with_args::<String>("SELECT pg_catalog.to_regtype($1)::text", &[sql.into()])
             .map_err(spi_error)?
-            .map(|_| LocalType::Known(sql.to_owned()));
+            .map(|_| LocalType::Known(sql.to_owned()))
+            .ok_or_else(|| missing(column, sql, None));
     if oid < FIRST_OF_USERS || depth >= DEEPEST {
-        return Ok(known);
+        return known;
     }
     let rows = connection.query(
         DESCRIBE,
         &[Some(&oid.to_string())],
         Deadline::after(settings::network_timeout()),
     )?;
-    let Some(text) = rows.get(0, 0) else { return Ok(known) };
+    let Some(text) = rows.get(0, 0) else { return known };
     let described: Described = serde_json::from_str(text).map_err(|error| {
         OdsError::new(ErrorKind::Protocol, "the source describes a type in an unknown way")
             .detail(error.to_string())
     })?;
+    if let Some(extension) = described.extension.as_deref() {
+        let modifiers = sql.strip_prefix(described.plain.as_str()).unwrap_or_default();
+        return match of_extension(extension, &described.name)? {
+            Some(here) => Ok(LocalType::OfExtension(format!("{here}{modifiers}"))),
+            None => Err(missing(column, sql, Some(extension))),
+        };
+    }
     let definition = match (described.kind.as_str(), described.base, described.attributes) {
         ("e", _, _) => Definition::Enum(described.labels.unwrap_or_default()),
         ("d", Some(base), _) => {
-            let Some(part) = plan_part(connection, &base, depth)? else { return Ok(None) };
-            Definition::Domain(Box::new(part))
+            Definition::Domain(Box::new(plan_part(connection, column, &base, depth)?))
         }
         ("c", _, attributes) => {
             let mut parts = Vec::new();
             for attribute in attributes.unwrap_or_default() {
-                let Some(part) = plan_part(connection, &attribute, depth)? else {
-                    return Ok(None);
-                };
+                let part = plan_part(connection, column, &attribute, depth)?;
                 parts.push((attribute.name.unwrap_or_default(), part));
             }
             Definition::Composite(parts)
         }
-        _ => return Ok(known),
+        _ => return known,
     };
     let (name, is_array) = (described.name, described.is_array);
-    Ok(Some(LocalType::Own { name, definition, is_array }))
+    Ok(LocalType::Own { name, definition, is_array })
+}
+
+/// The type of that name of an extension, in the schema where it is here.
+fn of_extension(extension: &str, name: &str) -> Result<Option<String>> {
+    Spi::get_one_with_args::<String>(
+        "SELECT (SELECT pg_catalog.format('%I.%I', n.nspname, t.typname) FROM pg_catalog.pg_extension x \
+         JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = x.oid \
+              AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.deptype = 'e' \
+         JOIN pg_catalog.pg_type t ON t.oid = d.objid AND t.typname = $2::pg_catalog.name \
+         JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE x.extname = $1::pg_catalog.name)",
+        &[extension.into(), name.into()],
+    )
+    .map_err(spi_error)
 }
 
 fn plan_part(
     connection: &mut Connection,
+    column: &str,
     part: &DescribedPart,
     depth: usize,
-) -> Result<Option<Part>> {
-    let kind = plan_type(connection, part.type_oid, &part.type_sql, depth + 1)?;
-    Ok(kind.map(|kind| Part {
-        kind,
+) -> Result<Part> {
+    Ok(Part {
+        kind: plan_type(connection, column, part.type_oid, &part.type_sql, depth + 1)?,
         type_modifier: part.type_modifier,
         collation: part.collation.clone(),
-    }))
+    })
 }
 
 impl LocalType {
+    /// Whether plain operators compare its values here as they do at the source, and in the order
+    /// of an index: those of extensions need not be on the search path, and equal values of the
+    /// source may have different texts.
+    fn is_ordered_alike(&self) -> bool {
+        match self {
+            Self::Known(_) => true,
+            Self::OfExtension(_) | Self::Text(_) => false,
+            Self::Own { definition: Definition::Domain(base), .. } => base.kind.is_ordered_alike(),
+            Self::Own { .. } => true,
+        }
+    }
+
     /// Every name of it: its own, its labels, those of its parts.
     pub fn names(&self) -> Vec<&str> {
         let (name, definition) = match self {
-            Self::Known(name) => return vec![name],
+            Self::Known(name) | Self::OfExtension(name) => return vec![name],
+            Self::Text(_) => return Vec::new(),
             Self::Own { name, definition, .. } => (name, definition),
         };
         let mut names = vec![name.as_str()];
@@ -245,7 +306,8 @@ impl LocalType {
     /// The type as SQL, after making it in `schema` if it must be made.
     pub fn ensure(&self, schema: &str) -> Result<String> {
         let (name, definition, is_array) = match self {
-            Self::Known(name) => {
+            Self::Text(name) => return Ok((*name).to_owned()),
+            Self::Known(name) | Self::OfExtension(name) => {
                 if let Some((strange, owner)) = of_others(name)? {
                     return Err(belongs_to_others(&strange, &owner).hint(format!(
                         "Leave the column out by `columns`, or have a superuser own the type: ALTER TYPE {strange} OWNER TO …; -- after a look at what it checks"

@@ -133,6 +133,15 @@ pub fn advance(stream_id: i32, position: &str, fresh_as_of: Option<i64>) -> Resu
     })
 }
 
+/// Has a stream go on at a later position of the same source.
+pub fn skip_to(stream_id: i32, position: &str) -> Result<()> {
+    execute(
+        "UPDATE ods.stream_position SET position = $2 WHERE stream_id = $1",
+        &[stream_id.into(), position.into()],
+    )?;
+    Ok(())
+}
+
 /// Begins a stream at a position of a source.
 pub fn begin(stream_id: i32, start: &StoredPosition) -> Result<()> {
     execute(

@@ -331,13 +331,15 @@ impl Loader {
     }
 
     /// Writes a chunk and commits it with `position`, where it can be; the applier has nothing
-    /// pending.
+    /// pending. `mend` says whether it has taken the cause of an error away, so that the rows are
+    /// worth reading again.
     pub fn apply(
         &mut self,
         applier: &mut Applier,
         chunk: Chunk,
         position: &str,
         fresh_as_of: Option<i64>,
+        mend: &mut dyn FnMut(&OdsError) -> Result<bool>,
     ) -> Result<apply_chunk::Outcome> {
         let id = chunk.table;
         let exchange = &mut self.exchange;
@@ -367,6 +369,10 @@ impl Loader {
             // Rows that can't be written set their table aside, and nothing else.
             Err(error) if error.kind.retry() == Retry::Never => {
                 applier.forget_transaction();
+                if mend(&error)? {
+                    self.restart(id);
+                    return Ok(apply_chunk::Outcome::ReadAgain);
+                }
                 applier.fail(id, error.context("loading"));
                 self.restart(id);
                 Ok(apply_chunk::Outcome::Skipped)

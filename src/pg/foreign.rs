@@ -125,6 +125,12 @@ pub fn is_superuser(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::superuser_arg(role) }
 }
 
+/// Whether `member` has the rights of `role`. Needs a transaction.
+pub fn has_rights_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: a transaction is open; looks at the catalog only.
+    unsafe { pg_sys::has_privs_of_role(member, role) }
+}
+
 /// The name of `role`, or its oid where it is gone. Needs a transaction.
 pub fn role_name(role: pg_sys::Oid) -> String {
     // SAFETY: a transaction is open; with noerr an unknown role gives null.

@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod board;
+mod enums;
 mod jobs;
 mod launcher;
 mod maintenance;

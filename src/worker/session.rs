@@ -11,7 +11,7 @@ pub use opening::Opened;
 use super::board::{self, StreamEntry, StreamState};
 use super::publication::{self, Upkeep};
 use super::unflushed::Unflushed;
-use super::warnings;
+use super::{enums, warnings};
 use crate::apply::applier::{Applier, Care};
 use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
@@ -26,6 +26,7 @@ use crate::pg::{clock, encoding, interrupt, xact};
 use crate::settings;
 use crate::source::postgres::connect::ServerAccess;
 use crate::source::postgres::exchange::Exchange;
+use crate::source::postgres::quote::quote_literal;
 use crate::source::postgres::replication::{Confirmed, Next, Replication, Reply};
 use crate::source::postgres::upkeep::{Heartbeat, ancestors};
 use crate::spill::Spill;
@@ -121,20 +122,30 @@ impl<'e> Session<'e> {
             match xact::caught(|| self.turn(careful_until)) {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
+                // A label that the source has added: with it, the same changes can be read.
+                Err(error) if self.care == Care::Fast && enums::may_lack_label(error.kind) => {
+                    xact::recover();
+                    if !enums::follow(&self.access, self.stream.id)? {
+                        self.begin_care(error, careful_until);
+                    }
+                    return Ok(End::Again);
+                }
                 // Blamed on the data: the same changes again, under guard, tell which.
                 Err(error) if self.care == Care::Fast && error.kind.retry() == Retry::Never => {
-                    let place = format!(
-                        "stream {} looks for the changes that can't be applied",
-                        self.stream.id
-                    );
-                    warnings::tell(error.context(place));
-                    *careful_until = Some(self.sent_end.max(self.position));
+                    self.begin_care(error, careful_until);
                     xact::recover();
                     return Ok(End::Again);
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn begin_care(&self, error: OdsError, careful_until: &mut Option<Lsn>) {
+        let place =
+            format!("stream {} looks for the changes that can't be applied", self.stream.id);
+        warnings::tell(error.context(place));
+        *careful_until = Some(self.sent_end.max(self.position));
     }
 
     /// One turn of the loop: take in, commit, look after the rest, wait.
@@ -191,7 +202,8 @@ impl<'e> Session<'e> {
     /// Takes in what has arrived; true when nothing more is there.
     fn take_in(&mut self) -> Result<bool> {
         for number in 0..MESSAGES_AT_ONCE {
-            match self.replication.next()? {
+            let next = self.replication.next().map_err(|error| self.not_sent(error))?;
+            match next {
                 Next::Nothing => return Ok(true),
                 Next::Payload(payload) => {
                     if number == 0 {
@@ -225,6 +237,20 @@ impl<'e> Session<'e> {
                 Ok(())
             }
         }
+    }
+
+    /// What a person can do where the source fails at one place of its WAL, time after time.
+    fn not_sent(&self, error: OdsError) -> OdsError {
+        if error.kind != ErrorKind::SourceRefused || !is_unsendable(error.detail.as_deref()) {
+            return error;
+        }
+        let hint = format!(
+            "If it stays like this: SELECT ods.skip_position({});  -- passes over what can't be sent, and reads the tables of this server anew",
+            quote_literal(&self.stream.server)
+        );
+        error
+            .context(format_args!("the source can't send what comes after {}", self.stored))
+            .hint(hint)
     }
 
     fn told_of(&mut self, wal_end: Lsn) {
@@ -434,6 +460,9 @@ impl<'e> Session<'e> {
     /// What may only be done where no upstream transaction is under way.
     fn between_transactions(&mut self) -> Result<Option<End>> {
         if self.reload_due {
+            if self.is_moved_on()? {
+                return Ok(Some(End::Again));
+            }
             if self.applier.has_pending() {
                 self.commit()?;
             }
@@ -457,8 +486,12 @@ impl<'e> Session<'e> {
             }
             let Some(chunk) = self.loader.take_ready(self.position.0) else { break };
             let position = self.position.to_string();
-            let outcome =
-                self.loader.apply(&mut self.applier, chunk, &position, self.fresh.get())?;
+            let mend = &mut |error: &OdsError| {
+                Ok(enums::may_lack_label(error.kind)
+                    && enums::follow(&self.access, self.stream.id)?)
+            };
+            let fresh = self.fresh.get();
+            let outcome = self.loader.apply(&mut self.applier, chunk, &position, fresh, mend)?;
             if outcome == Outcome::Applied {
                 self.committed();
             }
@@ -482,6 +515,18 @@ impl<'e> Session<'e> {
             self.commit()?;
         }
         Ok(None)
+    }
+
+    /// Whether somebody has set another position than the one that was committed last. Changes
+    /// that are pending are dropped then: their tables are read anew.
+    fn is_moved_on(&mut self) -> Result<bool> {
+        let id = self.stream.id;
+        let found = xact::with_catalog(|| stream::position(id))?.position;
+        let is_same = found.as_deref().and_then(|text| text.parse().ok()) == Some(self.stored);
+        if !is_same {
+            xact::recover();
+        }
+        Ok(!is_same)
     }
 
     fn probe_passed(&mut self) -> bool {
@@ -606,6 +651,14 @@ fn named_in_utf8(relation: &Relation, encoding: i32) -> Result<Cow<'_, Relation>
         Ok(())
     })?;
     Ok(Cow::Owned(named))
+}
+
+/// Whether an error is one that rows raise on their way out: values that can't be written (22), what
+/// exceeds a limit or the memory (53, 54), and what Postgres thinks can't happen (XX), as a value of a
+/// gigabyte is.
+fn is_unsendable(detail: Option<&str>) -> bool {
+    let class = detail.and_then(|detail| detail.strip_prefix("SQLSTATE ")?.get(..2));
+    matches!(class, Some("22" | "53" | "54" | "XX"))
 }
 
 fn protocol(error: crate::decode::DecodeError) -> OdsError {

@@ -32,6 +32,8 @@ mod resync;
 mod rows;
 mod secrets;
 mod servers;
+mod shapes;
+mod skip;
 mod stamps;
 mod status;
 mod torn;

@@ -134,6 +134,63 @@ fn a_type_that_must_be_here_is_not_taken_from_somebody_else() {
 }
 
 #[test]
+fn types_of_extensions_are_used_where_the_extension_is_here() {
+    let sync = Sync::shared("types_extension");
+    sync.source_admin().run(
+        "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE SCHEMA trees; GRANT USAGE ON SCHEMA trees TO app;
+         CREATE EXTENSION ltree SCHEMA trees",
+    );
+    let mut source = sync.source();
+    source.run(
+        "CREATE DOMAIN email AS citext; CREATE TYPE pair AS (c citext, h hstore[]);
+         CREATE TABLE t (id int PRIMARY KEY, c citext, cs citext[], h hstore, path trees.ltree, mail email, pair pair);
+         INSERT INTO t SELECT i, 'Ab' || i, ARRAY['X', NULL]::citext[], 'a=>\"b c\", d=>NULL', 'top.Sub_1', 'A@b', '(C,\"{k=>v}\")'::pair
+           FROM generate_series(1, 100) AS i;
+         CREATE TABLE keyed (id citext PRIMARY KEY); CREATE TABLE domained (id email PRIMARY KEY)",
+    );
+    let mut ods = sync.ods();
+    let create = |table: &str, further: &str| {
+        format!(
+            "SELECT ods.create_synced_table('{table}', server => 'src', source => 'public.{table}', consumer => 'outside tests'{further})"
+        )
+    };
+    let error = ods.refused(&create("t", ""));
+    assert_eq!(
+        error.message(),
+        "column \"c\" is of type public.citext, which this database does not have"
+    );
+    let hint = error.hint().unwrap_or_default();
+    assert!(hint.starts_with("CREATE EXTENSION \"citext\";") && hint.contains("\"c\"::text"));
+    // As text, by choice.
+    ods.run(&create("t", ", columns => '{id, c::text, h::text AS pairs, path::text, pair::text}'"));
+    sync.wait_loaded("t");
+    let text = "SELECT id, c::text, h::text AS pairs, path::text, pair::text FROM public.t";
+    sync.wait_query("t", &["id", "c", "pairs", "path", "pair"], text);
+    source.run("UPDATE t SET c = 'new', h = h || 'n=>1' WHERE id < 50");
+    sync.wait_query("t", &["id", "c", "pairs", "path", "pair"], text);
+    ods.run("SELECT ods.drop_synced_table('t', keep_data => false)");
+    // In another schema than there.
+    ods.run("CREATE SCHEMA elsewhere; CREATE EXTENSION citext SCHEMA elsewhere; CREATE EXTENSION hstore; CREATE EXTENSION ltree");
+    ods.run(&create("t", ""));
+    sync.wait_loaded("t");
+    sync.assert_same("t", "public.t");
+    source.run(
+        "UPDATE t SET c = 'AB', path = 'top' WHERE id % 2 = 0; DELETE FROM t WHERE id = 7;
+         INSERT INTO t VALUES (1000, 'é', '{}', '', '', 'x', NULL)",
+    );
+    sync.assert_same("t", "public.t");
+    assert_eq!(
+        ods.text("SELECT c::regtype FROM (SELECT pg_typeof(c) AS c FROM t LIMIT 1) x").as_deref(),
+        Some("elsewhere.citext")
+    );
+    for table in ["keyed", "domained"] {
+        let error = ods.refused(&create(table, ""));
+        assert!(error.message().starts_with("key column \"id\" can't be of type"), "{error:?}");
+        assert!(ods.refused(&create(table, ", columns => '{id::text}'")).hint().is_some());
+    }
+}
+
+#[test]
 fn an_adopted_column_tells_its_type() {
     let sync = Sync::shared("types_adopted");
     sync.source().run(TYPES);
@@ -147,4 +204,47 @@ fn an_adopted_column_tells_its_type() {
         ods.number("SELECT count(*) FROM pg_type WHERE typname IN ('mood', 'Address', 'price')"),
         0
     );
+}
+
+#[test]
+fn new_labels_of_an_enum_follow() {
+    let sync = Sync::shared("types_labels");
+    let mut source = sync.source();
+    source.run(TYPES);
+    source.run("CREATE TABLE also (mood mood PRIMARY KEY, n int)");
+    let mut ods = sync.ods();
+    sync.create_loaded("person", "public.person");
+    sync.create_loaded("also", "public.also");
+    let labels = "SELECT array_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = 'mood'::regtype";
+    // In the stream, in an array within a composite and as a key.
+    source.run("ALTER TYPE mood ADD VALUE 'awful' BEFORE 'sad'");
+    source.run("ALTER TYPE mood ADD VALUE 'so so' AFTER 'sad'");
+    source.run(
+        "UPDATE person SET home = ROW('x', 'y', ARRAY['awful', 'so so']::mood[]) WHERE id = 'a'; INSERT INTO also VALUES ('so so', 1)",
+    );
+    sync.assert_same("person", "public.person");
+    sync.assert_same("also", "public.also");
+    assert_eq!(ods.text(labels), source.text(labels));
+    // While the table is being read.
+    ods.run("SELECT ods.pause('person')");
+    source.run("ALTER TYPE mood ADD VALUE 'super'");
+    source.run("UPDATE person SET mood = 'super'");
+    ods.run("SELECT ods.resume('person')");
+    sync.wait_loaded("person");
+    sync.assert_same("person", "public.person");
+    assert_eq!(ods.text(labels), source.text(labels));
+    assert!(
+        ods.number(
+            "SELECT count(*) FROM ods.incidents WHERE message LIKE '%was given the labels%'"
+        ) >= 2
+    );
+    // A renamed one takes a person: rows here hold the old one.
+    source
+        .run("ALTER TYPE mood RENAME VALUE 'super' TO 'fine'; INSERT INTO also VALUES ('fine', 1)");
+    sync.settle();
+    assert_eq!(sync.state("also"), "failed");
+    ods.run("ALTER TYPE mood RENAME VALUE 'super' TO 'fine'");
+    sync.paste_fix("also");
+    sync.wait_loaded("also");
+    sync.assert_same("also", "public.also");
 }

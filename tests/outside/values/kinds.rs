@@ -228,7 +228,7 @@ pub const KINDS: &[Kind] = &[
     sample("datemultirange", &["{[2024-01-01,2024-02-01),[2025-01-01,)}"]),
     sample("tstzmultirange", &["{(,\"2024-01-01 00:00:00+00\")}"]),
     // Those that name what only the source has come as text.
-    key("regclass", &["pg_class", "public.seed"]),
+    sample("regclass", &["pg_class", "public.seed"]),
     sample("regtype", &["integer", "timestamp with time zone", "public.\"Odd Pair\""]),
     sample("regproc", &["pg_catalog.now", "array_in"]),
     sample("regprocedure", &["pg_catalog.abs(integer)"]),
