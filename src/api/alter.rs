@@ -4,7 +4,7 @@ use crate::api::create::check_choices;
 use crate::api::lookup;
 use crate::api::target;
 use crate::apply::statements::{OnDelete, quote_ident};
-use crate::catalog::table::{execute, read_anew, spi_error};
+use crate::catalog::table::{OnDrift, execute, read_anew, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::owner;
 use crate::worker::board;
@@ -12,7 +12,8 @@ use pgrx::PgRelation;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-/// Changes what is promised about a synced table, its filter, or what its deletes do. What is null
+/// Changes what is promised about a synced table, its filter, what its deletes do, or what changes of
+/// the source's columns do. What is null
 /// stays as it is; an empty filter takes the filter away. A new filter, and a choice under which rows that were kept must go or be
 /// marked, read the table anew, online.
 #[pg_extern(volatile, parallel_unsafe)]
@@ -23,8 +24,9 @@ fn alter_synced_table(
     max_staleness: default!(Option<pgrx::datum::Interval>, "NULL"),
     filter: default!(Option<&str>, "NULL"),
     on_delete: default!(Option<&str>, "NULL"),
+    on_drift: default!(Option<&str>, "NULL"),
 ) -> std::result::Result<(), ErrorReport> {
-    let change = Change { consumer, tier, max_staleness, filter, on_delete };
+    let change = Change { consumer, tier, max_staleness, filter, on_delete, on_drift };
     Ok(alter(relation, &change)?)
 }
 
@@ -34,6 +36,7 @@ struct Change<'a> {
     max_staleness: Option<pgrx::datum::Interval>,
     filter: Option<&'a str>,
     on_delete: Option<&'a str>,
+    on_drift: Option<&'a str>,
 }
 
 fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
@@ -42,6 +45,7 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
     // ALTER TABLE refuses a table that is open.
     drop(relation);
     let on_delete = change.on_delete.map(parse_on_delete).transpose()?;
+    change.on_drift.map(OnDrift::asked).transpose()?;
     check_choices(
         change.consumer.unwrap_or("unchanged"),
         change.tier.unwrap_or("batch"),
@@ -58,7 +62,8 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
         let reads_anew = change.filter.is_some() || moves_rows(id, on_delete)?;
         execute(
             "UPDATE ods.synced_table SET consumer = coalesce($2, consumer), tier = coalesce($3, tier), \
-                 max_staleness = coalesce($4, max_staleness), on_delete = coalesce($5, on_delete) \
+                 max_staleness = coalesce($4, max_staleness), on_delete = coalesce($5, on_delete), \
+                 on_drift = coalesce($6, on_drift) \
              WHERE table_id = $1",
             &[
                 id.into(),
@@ -66,8 +71,16 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
                 change.tier.into(),
                 change.max_staleness.into(),
                 change.on_delete.into(),
+                change.on_drift.into(),
             ],
         )?;
+        if change.on_drift.is_some() {
+            // The next heartbeat then finds the columns that were left out until now.
+            execute(
+                "UPDATE ods.source_member SET shape_mark = '' WHERE table_id = $1 AND shape_mark IS NOT NULL",
+                &[id.into()],
+            )?;
+        }
         if change.filter.is_some() {
             execute(
                 "UPDATE ods.synced_table SET filter = $2 WHERE table_id = $1",

@@ -6,7 +6,7 @@ use crate::api::target::{self, ColumnPlan};
 use crate::api::types;
 use crate::apply::statements::OnDelete;
 use crate::catalog::deferred_index;
-use crate::catalog::table::{execute, spi_error};
+use crate::catalog::table::{OnDrift, execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::guard;
@@ -37,6 +37,7 @@ CREATE FUNCTION ods.create_synced_table(
     transform text DEFAULT NULL,
     filter text DEFAULT NULL,
     on_delete text DEFAULT 'delete',
+    on_drift text DEFAULT 'evolve',
     type_schema text DEFAULT NULL
 ) RETURNS regclass
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -55,6 +56,7 @@ fn create_synced_table(
     transform: Option<&str>,
     filter: Option<&str>,
     on_delete: &str,
+    on_drift: &str,
     type_schema: Option<&str>,
 ) -> std::result::Result<pg_sys::Oid, ErrorReport> {
     Ok(create(&Request {
@@ -69,6 +71,7 @@ fn create_synced_table(
         transform,
         filter,
         on_delete,
+        on_drift,
         type_schema,
     })?)
 }
@@ -86,6 +89,7 @@ struct Request<'a> {
     transform: Option<&'a str>,
     filter: Option<&'a str>,
     on_delete: &'a str,
+    on_drift: &'a str,
     /// Where types of the source's own are made; else beside the table.
     type_schema: Option<&'a str>,
 }
@@ -96,6 +100,7 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
             .hint("SELECT ods.adopt_database();"));
     }
     on_delete(request)?;
+    OnDrift::asked(request.on_drift)?;
     check_choices(request.consumer, request.tier, request.max_staleness.as_ref())?;
     let access = ServerAccess::for_caller(request.server)?;
     let mut connection = connect_control(&access, Deadline::after(settings::connect_timeout()))?;
@@ -378,8 +383,8 @@ fn register(
 ) -> Result<i32> {
     let id = Spi::get_one_with_args::<i32>(
         "INSERT INTO ods.synced_table (relation, stream_id, source_schema, source_table, source_oid, \
-             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING table_id",
+             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness, on_drift, column_choice) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING table_id",
         &[
             table.relation.into(),
             stream.into(),
@@ -393,6 +398,8 @@ fn register(
             request.consumer.into(),
             request.tier.into(),
             request.max_staleness.into(),
+            request.on_drift.into(),
+            if request.columns.is_some() { "listed" } else { "all" }.into(),
         ],
     )
     .map_err(spi_error)?

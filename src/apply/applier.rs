@@ -1,6 +1,8 @@
 //! Gathers changes of all tables of a stream and writes them, in one local transaction with the
 //! stream's position.
 
+mod shape;
+
 use crate::apply::fix;
 use crate::apply::pass::Pass;
 use crate::apply::route::Routes;
@@ -17,7 +19,7 @@ use crate::load::memory::{Ledger, Memory};
 use crate::pg::{subxact, xact};
 use crate::settings;
 use pgrx::Spi;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A table that lacks values in more rows than this is read anew instead, row by row no longer.
 const MOST_REREADS: usize = 10_000;
@@ -45,6 +47,8 @@ pub struct Table {
     pub memory: Option<Memory>,
     ledger: Ledger,
     rows_applied: i64,
+    /// Columns of the source that were looked at and are not followed.
+    left_out: HashSet<String>,
 }
 
 /// The applier of one stream.
@@ -59,6 +63,8 @@ pub struct Applier {
     is_open: bool,
     /// Tables to be set aside with the next commit.
     failing: HashMap<i32, OdsError>,
+    /// Tables that were opened anew in between.
+    reopened: HashSet<i32>,
     rereads: BTreeMap<i32, BTreeSet<Vec<String>>>,
     rows_written: u64,
     local_lsn: Option<u64>,
@@ -89,6 +95,7 @@ impl Applier {
             pending_bytes: 0,
             is_open: false,
             failing: HashMap::new(),
+            reopened: HashSet::new(),
             rereads: BTreeMap::new(),
             rows_written: 0,
             local_lsn: None,
@@ -145,6 +152,7 @@ impl Applier {
                         restarted.push(id);
                     }
                     table.synced = synced.clone();
+                    table.left_out.clear();
                     match table.synced.state {
                         TableState::Loading => table.begin_memory(),
                         _ => table.memory = None,
@@ -167,10 +175,7 @@ impl Applier {
                 }
             }
         }
-        self.routes.rebuild(self.tables.values().map(|table| &table.synced));
-        for (id, error) in self.routes.restore(&self.tables) {
-            self.fail(id, error);
-        }
+        self.reroute();
         Ok(restarted)
     }
 
@@ -431,14 +436,12 @@ fn bad_change(error: BatchError) -> OdsError {
 fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) -> Result<()> {
     let name = synced.display();
     let fix = fix::of(synced, error)?;
+    let kind = match error.kind {
+        ErrorKind::Drift => incident::IncidentKind::Drift,
+        _ => incident::IncidentKind::ApplyFailed,
+    };
     table::set_state(id, TableState::Failed, Some(&error.message), Some(&fix))?;
-    incident::record(
-        stream_id,
-        Some((synced.relation, &name)),
-        incident::IncidentKind::ApplyFailed,
-        &error.message,
-        Some(&fix),
-    )?;
+    incident::record(stream_id, Some((synced.relation, &name)), kind, &error.message, Some(&fix))?;
     pgrx::warning!("ods: synced table {name} is set aside: {}", error.message);
     Ok(())
 }
@@ -463,6 +466,7 @@ impl Table {
             memory: None,
             ledger,
             rows_applied: 0,
+            left_out: HashSet::new(),
         };
         if table.synced.state == TableState::Loading {
             table.begin_memory();
@@ -503,7 +507,7 @@ impl Table {
 
     /// Whether its changes are applied.
     pub fn is_followed(&self) -> bool {
-        matches!(self.synced.state, TableState::Live | TableState::Loading)
+        self.synced.state.is_followed() && self.synced.passes_until.is_none()
     }
 
     fn is_same_definition(&self, other: &SyncedTable) -> bool {

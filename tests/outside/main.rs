@@ -15,6 +15,7 @@ mod crash;
 mod deletes;
 mod drift;
 mod drop;
+mod evolve;
 mod guard;
 mod harness;
 mod indexes;
