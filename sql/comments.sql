@@ -12,6 +12,8 @@ COMMENT ON TABLE ods.synced_table IS 'A read-only table that the applier keeps c
 COMMENT ON COLUMN ods.synced_table.transform IS 'Query over the changes that yields the rows to write';
 COMMENT ON COLUMN ods.synced_table.filter IS 'Condition that a row must meet to be here';
 COMMENT ON COLUMN ods.synced_table.on_delete IS 'What a delete at the source does here: delete, mark or ignore';
+COMMENT ON COLUMN ods.synced_table.on_drift IS 'What a change of the source''s columns does here: evolve, ignore or halt';
+COMMENT ON COLUMN ods.synced_table.column_choice IS 'Whether all columns of the source were asked for, later ones too, or a list of them';
 COMMENT ON COLUMN ods.synced_table.consumer IS 'The application or team that the table is kept for';
 COMMENT ON COLUMN ods.synced_table.max_staleness IS 'How old the table may be at most, as promised to its consumer';
 COMMENT ON TABLE ods.synced_column IS 'A column read from the source, and where it goes';
@@ -26,6 +28,7 @@ COMMENT ON TABLE ods.table_state IS 'What a synced table is doing, and why';
 COMMENT ON COLUMN ods.table_state.fresh_as_of IS 'How fresh it was when it was set aside; null while it follows its stream';
 COMMENT ON COLUMN ods.table_state.sweep IS 'Whether rows are yet to be looked for that the source no longer has';
 COMMENT ON COLUMN ods.table_state.sweep_key IS 'The last key that this search has looked at';
+COMMENT ON COLUMN ods.table_state.passes_until IS 'Changes pass by up to this position of the stream, from which the table is read anew; null otherwise';
 COMMENT ON COLUMN ods.table_state.load_rate IS 'Rows a second at which the load reads';
 COMMENT ON COLUMN ods.table_state.resync IS 'Whether the load was asked for by ods.resync of a table that had missed nothing';
 COMMENT ON COLUMN ods.table_state.rows_per_second IS 'Rows a second that the load may read at most; null for no limit';

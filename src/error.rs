@@ -40,6 +40,9 @@ pub enum ErrorKind {
     Protocol,
     /// Two columns can't be matched: schema drift, or a target that does not fit.
     Mismatch,
+    /// The source's columns have changed, and a person must say what becomes of the table. The hint
+    /// is what they can paste.
+    Drift,
     /// A wait ended before what it waited for.
     Timeout,
     /// A limit of this server was reached: worker slots, memory, disk.
@@ -80,7 +83,7 @@ impl ErrorKind {
             Self::SourceUnreachable => C::ERRCODE_CONNECTION_FAILURE,
             Self::SourceRefused => C::ERRCODE_FDW_ERROR,
             Self::Protocol => C::ERRCODE_PROTOCOL_VIOLATION,
-            Self::Mismatch => C::ERRCODE_DATATYPE_MISMATCH,
+            Self::Mismatch | Self::Drift => C::ERRCODE_DATATYPE_MISMATCH,
             Self::Timeout => C::ERRCODE_QUERY_CANCELED,
             Self::Limit => C::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::Local(code) => code,
@@ -114,6 +117,7 @@ impl ErrorKind {
             | Self::Unsupported
             | Self::Gap
             | Self::Mismatch
+            | Self::Drift
             | Self::Fenced
             | Self::Bug => Retry::Never,
             Self::Local(code) => retry_of_sqlstate(code),

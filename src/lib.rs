@@ -9,6 +9,7 @@ mod apply;
 mod batch;
 mod catalog;
 mod decode;
+mod drift;
 mod error;
 mod fence;
 mod freshness;

@@ -4,7 +4,7 @@ use crate::api::create::{check_choices, check_on_error};
 use crate::api::lookup;
 use crate::api::target;
 use crate::apply::statements::{OnDelete, quote_ident};
-use crate::catalog::table::{execute, read_anew, spi_error};
+use crate::catalog::table::{OnDrift, execute, read_anew, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::owner;
 use crate::worker::board;
@@ -12,10 +12,12 @@ use pgrx::PgRelation;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-/// Changes what is promised about a synced table, its filter, or what its deletes do. What is null
+/// Changes what is promised about a synced table, its filter, what its deletes do, or what changes of
+/// the source's columns do. What is null
 /// stays as it is; an empty filter takes the filter away. A new filter, and a choice under which rows that were kept must go or be
 /// marked, read the table anew, online.
 #[pg_extern(volatile, parallel_unsafe)]
+#[expect(clippy::too_many_arguments, reason = "each is a named argument of the SQL function")]
 fn alter_synced_table(
     relation: PgRelation,
     consumer: default!(Option<&str>, "NULL"),
@@ -23,9 +25,10 @@ fn alter_synced_table(
     max_staleness: default!(Option<pgrx::datum::Interval>, "NULL"),
     filter: default!(Option<&str>, "NULL"),
     on_delete: default!(Option<&str>, "NULL"),
+    on_drift: default!(Option<&str>, "NULL"),
     on_error: default!(Option<&str>, "NULL"),
 ) -> std::result::Result<(), ErrorReport> {
-    let change = Change { consumer, tier, max_staleness, filter, on_delete, on_error };
+    let change = Change { consumer, tier, max_staleness, filter, on_delete, on_drift, on_error };
     Ok(alter(relation, &change)?)
 }
 
@@ -36,6 +39,7 @@ struct Change<'a> {
     filter: Option<&'a str>,
     on_delete: Option<&'a str>,
     on_error: Option<&'a str>,
+    on_drift: Option<&'a str>,
 }
 
 fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
@@ -45,6 +49,7 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
     drop(relation);
     let on_delete = change.on_delete.map(parse_on_delete).transpose()?;
     change.on_error.map(check_on_error).transpose()?;
+    change.on_drift.map(OnDrift::asked).transpose()?;
     check_choices(
         change.consumer.unwrap_or("unchanged"),
         change.tier.unwrap_or("batch"),
@@ -61,7 +66,8 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
         let reads_anew = change.filter.is_some() || moves_rows(id, on_delete)?;
         execute(
             "UPDATE ods.synced_table SET consumer = coalesce($2, consumer), tier = coalesce($3, tier), \
-                 max_staleness = coalesce($4, max_staleness), on_delete = coalesce($5, on_delete), on_error = coalesce($6, on_error) \
+                 max_staleness = coalesce($4, max_staleness), on_delete = coalesce($5, on_delete), \
+                 on_error = coalesce($6, on_error), on_drift = coalesce($7, on_drift) \
              WHERE table_id = $1",
             &[
                 id.into(),
@@ -70,8 +76,16 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
                 change.max_staleness.into(),
                 change.on_delete.into(),
                 change.on_error.into(),
+                change.on_drift.into(),
             ],
         )?;
+        if change.on_drift.is_some() {
+            // The next heartbeat then finds the columns that were left out until now.
+            execute(
+                "UPDATE ods.source_member SET shape_mark = '' WHERE table_id = $1 AND shape_mark IS NOT NULL",
+                &[id.into()],
+            )?;
+        }
         if change.filter.is_some() {
             execute(
                 "UPDATE ods.synced_table SET filter = $2 WHERE table_id = $1",

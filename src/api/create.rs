@@ -6,7 +6,7 @@ use crate::api::target::{self, ColumnPlan};
 use crate::api::types::{self, LocalType};
 use crate::apply::statements::OnDelete;
 use crate::catalog::deferred_index;
-use crate::catalog::table::{OnError, execute, spi_error};
+use crate::catalog::table::{OnDrift, OnError, execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::guard;
@@ -39,6 +39,7 @@ CREATE FUNCTION ods.create_synced_table(
     transform text DEFAULT NULL,
     filter text DEFAULT NULL,
     on_delete text DEFAULT 'delete',
+    on_drift text DEFAULT 'evolve',
     type_schema text DEFAULT NULL,
     on_error text DEFAULT 'park'
 ) RETURNS regclass
@@ -58,6 +59,7 @@ fn create_synced_table(
     transform: Option<&str>,
     filter: Option<&str>,
     on_delete: &str,
+    on_drift: &str,
     type_schema: Option<&str>,
     on_error: &str,
 ) -> std::result::Result<pg_sys::Oid, ErrorReport> {
@@ -73,6 +75,7 @@ fn create_synced_table(
         transform,
         filter,
         on_delete,
+        on_drift,
         type_schema,
         on_error,
     })?)
@@ -91,6 +94,7 @@ struct Request<'a> {
     transform: Option<&'a str>,
     filter: Option<&'a str>,
     on_delete: &'a str,
+    on_drift: &'a str,
     /// Where types of the source's own are made; else beside the table.
     type_schema: Option<&'a str>,
     on_error: &'a str,
@@ -103,6 +107,7 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
     }
     on_delete(request)?;
     check_on_error(request.on_error)?;
+    OnDrift::asked(request.on_drift)?;
     check_choices(request.consumer, request.tier, request.max_staleness.as_ref())?;
     let access = ServerAccess::for_caller(request.server)?;
     let mut connection = connect_control(&access, Deadline::after(settings::connect_timeout()))?;
@@ -481,8 +486,8 @@ fn register(
 ) -> Result<i32> {
     let id = Spi::get_one_with_args::<i32>(
         "INSERT INTO ods.synced_table (relation, stream_id, source_schema, source_table, source_oid, \
-             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness, on_error) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING table_id",
+             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness, on_error, on_drift, column_choice) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING table_id",
         &[
             table.relation.into(),
             stream.into(),
@@ -497,6 +502,8 @@ fn register(
             request.tier.into(),
             request.max_staleness.into(),
             request.on_error.into(),
+            request.on_drift.into(),
+            if request.columns.is_some() { "listed" } else { "all" }.into(),
         ],
     )
     .map_err(spi_error)?

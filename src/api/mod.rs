@@ -2,7 +2,7 @@
 
 pub mod alter;
 pub mod check;
-mod columns;
+pub mod columns;
 pub mod create;
 pub mod discover;
 pub mod fence;
@@ -12,8 +12,8 @@ mod lookup;
 mod names;
 pub mod resync;
 pub mod skip;
-mod target;
-mod types;
+pub mod target;
+pub mod types;
 pub mod verbs;
 pub mod verify;
 pub mod wait;

@@ -1,6 +1,8 @@
 //! Gathers changes of all tables of a stream and writes them, in one local transaction with the
 //! stream's position.
 
+mod shape;
+
 use crate::apply::parked::{self, Fate, Parking};
 use crate::apply::pass::Pass;
 use crate::apply::route::Routes;
@@ -18,7 +20,7 @@ use crate::load::memory::{Ledger, Memory};
 use crate::pg::{subxact, xact};
 use crate::settings;
 use pgrx::Spi;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 /// A table that lacks values in more rows than this is read anew instead, row by row no longer.
@@ -53,6 +55,8 @@ pub struct Table {
     pub parking: Parking,
     /// The events of the batch, where it is written under guard.
     log: Option<Memory>,
+    /// Columns of the source that were looked at and are not followed.
+    left_out: HashSet<String>,
 }
 
 /// The applier of one stream.
@@ -67,6 +71,8 @@ pub struct Applier {
     is_open: bool,
     /// Tables to be set aside with the next commit.
     failing: HashMap<i32, OdsError>,
+    /// Tables that were opened anew in between.
+    reopened: HashSet<i32>,
     rereads: BTreeMap<i32, BTreeSet<Vec<String>>>,
     /// Rows to be read again that lack nothing meanwhile.
     doubtful: BTreeMap<i32, BTreeSet<Vec<String>>>,
@@ -100,6 +106,7 @@ impl Applier {
             pending_bytes: 0,
             is_open: false,
             failing: HashMap::new(),
+            reopened: HashSet::new(),
             rereads: BTreeMap::new(),
             doubtful: BTreeMap::new(),
             rows_written: 0,
@@ -190,6 +197,7 @@ impl Applier {
                     }
                     table.synced = synced.clone();
                     table.parking = Parking::new(dead_letter::parked(id)?);
+                    table.left_out.clear();
                     match table.synced.state {
                         TableState::Loading => table.begin_memory(),
                         _ => table.memory = None,
@@ -212,10 +220,7 @@ impl Applier {
                 }
             }
         }
-        self.routes.rebuild(self.tables.values().map(|table| &table.synced));
-        for (id, error) in self.routes.restore(&self.tables) {
-            self.fail(id, error);
-        }
+        self.reroute();
         Ok(restarted)
     }
 
@@ -541,14 +546,12 @@ fn bad_change(error: BatchError) -> OdsError {
 fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) -> Result<()> {
     let name = synced.display();
     let fix = fix::of(synced, error)?;
+    let kind = match error.kind {
+        ErrorKind::Drift => incident::IncidentKind::Drift,
+        _ => incident::IncidentKind::ApplyFailed,
+    };
     table::set_state(id, TableState::Failed, Some(&error.message), Some(&fix))?;
-    incident::record(
-        stream_id,
-        Some((synced.relation, &name)),
-        incident::IncidentKind::ApplyFailed,
-        &error.message,
-        Some(&fix),
-    )?;
+    incident::record(stream_id, Some((synced.relation, &name)), kind, &error.message, Some(&fix))?;
     pgrx::warning!("ods: synced table {name} is set aside: {}", error.message);
     Ok(())
 }
@@ -577,6 +580,7 @@ impl Table {
             encoding,
             parking,
             log: None,
+            left_out: HashSet::new(),
         };
         if table.synced.state == TableState::Loading {
             table.begin_memory();
@@ -657,7 +661,7 @@ impl Table {
 
     /// Whether its changes are applied.
     pub fn is_followed(&self) -> bool {
-        matches!(self.synced.state, TableState::Live | TableState::Loading)
+        self.synced.state.is_followed() && self.synced.passes_until.is_none()
     }
 
     fn is_same_definition(&self, other: &SyncedTable) -> bool {

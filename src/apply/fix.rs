@@ -7,6 +7,9 @@ use pgrx::{PgSqlErrorCode, Spi};
 /// Statements to paste, the last of which has the table followed again. What is no statement stands
 /// in comments.
 pub fn of(synced: &SyncedTable, error: &OdsError) -> Result<String> {
+    if let (ErrorKind::Drift, Some(script)) = (error.kind, &error.hint) {
+        return Ok(script.clone());
+    }
     let resume = synced.resume_sql();
     let first = match error.kind {
         ErrorKind::Local(

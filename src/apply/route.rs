@@ -5,7 +5,7 @@ use crate::apply::applier::Table;
 use crate::catalog::table::SyncedTable;
 use crate::decode::pgoutput::{Relation, ReplicaIdentity};
 use crate::error::{ErrorKind, OdsError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// Where changes of one source relation go.
@@ -23,6 +23,8 @@ pub struct Routes {
     members: HashMap<u32, Vec<i32>>,
     announced: HashMap<u32, Relation>,
     routes: HashMap<u32, Vec<Route>>,
+    /// Relations as last announced, with the tables whose columns are not found in them.
+    unroutable: BTreeSet<(u32, i32)>,
     order: Vec<i32>,
 }
 
@@ -35,6 +37,21 @@ impl Routes {
     /// Whether a relation feeds a table.
     pub fn is_member(&self, relation: u32) -> bool {
         self.members.contains_key(&relation)
+    }
+
+    /// The tables that a relation feeds.
+    pub fn fed_by(&self, relation: u32) -> &[i32] {
+        self.members.get(&relation).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether any relation no longer looks like a table that it feeds.
+    pub fn has_unroutable(&self) -> bool {
+        !self.unroutable.is_empty()
+    }
+
+    /// The tables whose columns are not found in a relation as it was last announced.
+    pub fn unroutable(&self, relation: u32) -> impl Iterator<Item = i32> {
+        self.unroutable.range((relation, i32::MIN)..=(relation, i32::MAX)).map(|(_, id)| *id)
     }
 
     /// Whether the source has told the shape of a relation.
@@ -58,12 +75,16 @@ impl Routes {
             }
         }
         self.routes.clear();
+        self.unroutable.clear();
     }
 
     /// Makes routes for the relations that were announced before `rebuild`.
-    pub fn restore(&mut self, tables: &BTreeMap<i32, Table>) -> Vec<(i32, OdsError)> {
+    pub fn restore(&mut self, tables: &BTreeMap<i32, Table>) {
         let announced: Vec<Relation> = self.announced.values().cloned().collect();
-        announced.iter().flat_map(|relation| self.route(relation, tables)).collect()
+        for relation in &announced {
+            let lost = self.route(relation, tables);
+            self.unroutable.extend(lost.into_iter().map(|(id, _)| (relation.id, id)));
+        }
     }
 
     /// Takes in the shape of a relation; each error concerns the table named.
@@ -73,6 +94,7 @@ impl Routes {
         tables: &BTreeMap<i32, Table>,
     ) -> Vec<(i32, OdsError)> {
         self.announced.insert(relation.id, relation.clone());
+        self.unroutable.retain(|(announced, _)| *announced != relation.id);
         self.route(relation, tables)
     }
 

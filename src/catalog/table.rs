@@ -1,6 +1,7 @@
 //! Synced tables as the catalog describes them.
 
 use super::key;
+use crate::decode::lsn::Lsn;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::encoding;
 use crate::source::postgres::quote::array_literal;
@@ -32,6 +33,11 @@ impl TableState {
             Self::Paused => "paused",
             Self::Failed => "failed",
         }
+    }
+
+    /// Whether the table follows its stream, or is on the way to it.
+    pub fn is_followed(self) -> bool {
+        matches!(self, Self::Live | Self::Loading)
     }
 
     fn parse(name: &str) -> Result<Self> {
@@ -83,6 +89,46 @@ pub enum Resync {
     Asked,
 }
 
+/// What a change of the source's columns does here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDrift {
+    /// The table here changes as its source did.
+    Evolve,
+    /// The table here stays as it is, as far as its rows can still come.
+    Ignore,
+    /// The table is set aside.
+    Halt,
+}
+
+impl OnDrift {
+    /// The choice of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "evolve" => Some(Self::Evolve),
+            "ignore" => Some(Self::Ignore),
+            "halt" => Some(Self::Halt),
+            _ => None,
+        }
+    }
+
+    /// The choice of that name, or what a caller has to hear.
+    pub fn asked(name: &str) -> Result<Self> {
+        Self::parse(name).ok_or_else(|| {
+            OdsError::new(ErrorKind::InvalidArgument, format!("on_drift can't be {name:?}"))
+                .hint("on_drift => 'evolve', 'ignore' or 'halt'")
+        })
+    }
+}
+
+/// Which columns of the source a table was made to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnChoice {
+    /// All, later ones too.
+    All,
+    /// Those that were listed.
+    Listed,
+}
+
 /// A relation of the source that feeds a synced table.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -107,7 +153,7 @@ pub struct Member {
 pub struct Marks {
     /// By what it is in the publication: if that has changed, changes may not have been sent.
     pub membership: String,
-    /// Its columns.
+    /// Its columns, and behind a slash what tells its rows apart.
     pub shape: String,
     /// The file that its rows are in: another one after TRUNCATE and all that writes rows anew.
     pub storage: String,
@@ -161,6 +207,10 @@ pub struct SyncedTable {
     pub on_delete: String,
     /// What a change does that can't be applied.
     pub on_error: OnError,
+    /// What a change of the source's columns does.
+    pub on_drift: OnDrift,
+    /// Which of the source's columns were asked for.
+    pub column_choice: ColumnChoice,
     /// What it is doing.
     pub state: TableState,
     /// Whether a sweep is due.
@@ -179,6 +229,8 @@ pub struct SyncedTable {
     pub resync: Resync,
     /// How many rows a second the load may read.
     pub rows_per_second: Option<usize>,
+    /// Its changes pass by until the stream is there.
+    pub passes_until: Option<Lsn>,
 }
 
 impl SyncedTable {
@@ -252,8 +304,8 @@ fn find(condition: &str, id: i32) -> Result<Vec<SyncedTable>> {
     let sql = format!(
         "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, n.nspname::text AS schema, \
                 c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
-                t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, s.state, s.sweep, s.sweep_key, s.load_started_at, \
-                s.resync, s.rows_per_second \
+                t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, t.on_drift, t.column_choice, \
+                s.passes_until, s.state, s.sweep, s.sweep_key, s.load_started_at, s.resync, s.rows_per_second \
          FROM ods.synced_table t \
          JOIN ods.table_state s USING (table_id) \
          JOIN pg_catalog.pg_class c ON c.oid = t.relation \
@@ -276,6 +328,8 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
     let state: String = need(row, "state")?;
     let sweep: String = need(row, "sweep")?;
     let resync: String = need(row, "resync")?;
+    let on_drift: String = need(row, "on_drift")?;
+    let column_choice: String = need(row, "column_choice")?;
     Ok(SyncedTable {
         id: need(row, "table_id")?,
         relation: need(row, "relation")?,
@@ -290,6 +344,11 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         on_delete: need(row, "on_delete")?,
         on_error: OnError::parse(&need::<String>(row, "on_error")?)
             .ok_or_else(|| unknown("on_error", "value"))?,
+        on_drift: OnDrift::parse(&on_drift).ok_or_else(|| unknown("on_drift", &on_drift))?,
+        column_choice: match column_choice.as_str() {
+            "all" => ColumnChoice::All,
+            _ => ColumnChoice::Listed,
+        },
         state: TableState::parse(&state)?,
         sweep: if sweep == "due" { Sweep::Due } else { Sweep::None },
         sweep_key: maybe(row, "sweep_key").map(key::read),
@@ -300,6 +359,7 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         resync: if resync == "asked" { Resync::Asked } else { Resync::None },
         rows_per_second: maybe::<i32>(row, "rows_per_second")
             .and_then(|rows| usize::try_from(rows).ok()),
+        passes_until: maybe::<String>(row, "passes_until").and_then(|text| text.parse().ok()),
     })
 }
 
@@ -637,7 +697,7 @@ fn as_literals<'k>(keys: impl Iterator<Item = &'k Vec<String>>) -> Vec<String> {
 /// Whoever writes about a load locks its row of `ods.table_state` first, as the loader does.
 pub fn read_anew(table_id: i32) -> Result<()> {
     execute(
-        "UPDATE ods.table_state SET sweep = 'due', sweep_key = NULL, load_rate = NULL, \
+        "UPDATE ods.table_state SET sweep = 'due', sweep_key = NULL, load_rate = NULL, passes_until = NULL, \
                 load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
         &[table_id.into()],
     )?;
@@ -667,6 +727,16 @@ pub fn resync(table_id: i32) -> Result<()> {
     Ok(())
 }
 
+/// Lets the changes of a table pass by until the stream is at `until`, where it is read anew.
+pub fn pass_until(table_id: i32, until: Lsn) -> Result<()> {
+    read_anew(table_id)?;
+    execute(
+        "UPDATE ods.table_state SET passes_until = $2 WHERE table_id = $1",
+        &[table_id.into(), until.to_string().into()],
+    )?;
+    Ok(())
+}
+
 /// Leaves nothing to read of a table but rows that lack a value; the worker ends the load, which then
 /// has no beginning: what it has not read heals no parked key.
 pub fn cancel_resync(table_id: i32) -> Result<()> {
@@ -677,6 +747,15 @@ pub fn cancel_resync(table_id: i32) -> Result<()> {
     )?;
     execute(
         "UPDATE ods.source_member SET state = 'loaded' WHERE table_id = $1",
+        &[table_id.into()],
+    )?;
+    Ok(())
+}
+
+/// Ends that.
+pub fn follow_again(table_id: i32) -> Result<()> {
+    execute(
+        "UPDATE ods.table_state SET passes_until = NULL WHERE table_id = $1",
         &[table_id.into()],
     )?;
     Ok(())

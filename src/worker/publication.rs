@@ -3,9 +3,12 @@
 mod compare;
 mod drift;
 
-pub use compare::{add_member, compare};
+pub use compare::{Finding, add_member, compare};
 
 use crate::catalog::stream::Stream;
+use crate::catalog::table::SyncedColumn;
+use crate::decode::lsn::Lsn;
+use crate::drift::ask::Look;
 use crate::error::{ErrorKind, Result};
 use crate::pg::clock;
 use crate::pg::wait::Deadline;
@@ -31,6 +34,16 @@ struct Obstacle {
     fix: String,
 }
 
+/// A table that has changed at its source.
+pub struct Pending {
+    /// The columns that were known when the source was asked.
+    pub known: Vec<SyncedColumn>,
+    /// What it answered.
+    pub look: Look,
+    /// What else was found.
+    pub finding: Finding,
+}
+
 /// What goes over the control connection.
 pub struct Upkeep {
     interval: Duration,
@@ -50,6 +63,8 @@ pub struct Upkeep {
     version: i32,
     /// Roots of the relations that the last heartbeat found in the publication.
     roots: HashMap<u32, u32>,
+    /// Tables that have changed, as their source had them when it was asked, until the stream is there.
+    looks: HashMap<i32, Pending>,
     /// What the stream was fresh as of when everything was last found to be as it should.
     matched_at: Option<i64>,
 }
@@ -71,8 +86,24 @@ impl Upkeep {
             clock_skew: 0,
             version,
             roots: HashMap::new(),
+            looks: HashMap::new(),
             matched_at: None,
         }
+    }
+
+    /// Tables that have changed, where the stream is as far as the change.
+    pub fn take_due(&mut self, position: Lsn) -> Vec<(i32, Pending)> {
+        self.looks.extract_if(|_, pending| pending.look.until <= position).collect()
+    }
+
+    /// Whether a table has changed beyond where the stream is.
+    pub fn awaits_position(&self) -> bool {
+        !self.looks.is_empty()
+    }
+
+    /// What the stream was fresh as of when everything was last found to be as it should.
+    pub fn matched_at(&self) -> Option<i64> {
+        self.matched_at
     }
 
     /// Time between heartbeats.

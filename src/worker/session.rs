@@ -4,6 +4,7 @@
 //! local commit happens where an upstream transaction ends and nothing more waits to be read, or
 //! the batch is old enough; between commits, heartbeats and chunks are looked after.
 
+mod drift;
 mod opening;
 
 pub use opening::Opened;
@@ -317,6 +318,7 @@ impl<'e> Session<'e> {
         match message {
             Message::Relation(relation) => {
                 let relation = named_in_utf8(relation, self.applier.encoding())?;
+                self.follow_shape(&relation)?;
                 self.applier.announce(&relation);
                 self.place(&relation)?;
             }
@@ -328,11 +330,15 @@ impl<'e> Session<'e> {
             Message::Change(change) => {
                 let stamp = self.stamp()?;
                 self.batch_began.get_or_insert_with(Instant::now);
+                self.pass_unroutable(change.relation)?;
                 self.applier.push(change, stamp)?;
             }
             Message::Truncate(truncate) => {
                 let stamp = self.stamp()?;
                 self.batch_began.get_or_insert_with(Instant::now);
+                for relation in &truncate.relations {
+                    self.pass_unroutable(*relation)?;
+                }
                 self.reload_due |= self.applier.truncate(&truncate.relations, stamp)?;
             }
             _ => {}
@@ -474,7 +480,7 @@ impl<'e> Session<'e> {
             if self.applier.tables().next().is_none() {
                 return Ok(Some(End::Again));
             }
-            for id in restarted {
+            for id in restarted.into_iter().chain(self.applier.take_reopened()) {
                 self.loader.restart(id);
             }
             self.loader.retain(&mut self.applier);
@@ -509,6 +515,8 @@ impl<'e> Session<'e> {
                 self.fresh.get(),
             )?;
         }
+        self.settle_changes()?;
+        self.end_passing()?;
         // An idle stream stores its position too, so that the source can let go of its WAL.
         let moved = self.position > self.stored || self.probe_passed();
         if moved && !self.applier.has_pending() && self.stored_at.elapsed() >= IDLE_STORE {
@@ -570,7 +578,8 @@ impl<'e> Session<'e> {
 
     fn tell_source(&mut self, reply: Reply) -> Result<()> {
         let awaited = self.loader.awaited_mark().is_some_and(|mark| mark > self.position.0)
-            || self.probes.is_waiting();
+            || self.probes.is_waiting()
+            || self.upkeep.awaits_position();
         if awaited && self.asked_at.elapsed() >= Duration::from_millis(20) {
             self.asked_at = Instant::now();
             return self.report(Reply::Requested);

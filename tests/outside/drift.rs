@@ -120,22 +120,6 @@ fn rows_that_were_written_anew_are_read_again() {
 }
 
 #[test]
-fn columns_that_are_others_under_old_names_set_the_table_aside() {
-    let sync = table("swapped");
-    let mut source = sync.source();
-    source.run(
-        "BEGIN; ALTER TABLE t RENAME n TO x; ALTER TABLE t RENAME price TO n; ALTER TABLE t RENAME x TO price; COMMIT",
-    );
-    sync.wait_state("t", "failed");
-    let reason = sync.ods().text("SELECT reason FROM ods.sync_status WHERE state = 'failed'");
-    assert!(reason.is_some_and(|reason| reason.contains("renamed")), "the column is named");
-    source.run("UPDATE other SET n = 2");
-    sync.assert_same("other", "public.other");
-    source.run("BEGIN; ALTER TABLE other DROP n; ALTER TABLE other ADD n int DEFAULT 5; COMMIT");
-    sync.wait_state("other", "failed");
-}
-
-#[test]
 fn a_renamed_table_is_followed() {
     let sync = table("renamed_there");
     let mut source = sync.source();

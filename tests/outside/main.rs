@@ -17,6 +17,7 @@ mod deletes;
 mod drift;
 mod drop;
 mod encodings;
+mod evolve;
 mod guard;
 mod harness;
 mod indexes;

@@ -157,7 +157,10 @@ fn published_sql(publication: &str, version: i32) -> String {
          SELECT c.oid, n.nspname, c.relname, r.oid, greatest(c.reltuples, 0)::bigint, rn.nspname, r.relname, f.is_carried, \
                 m.mark, m.is_narrowed, \
                 (SELECT pg_catalog.hashtextextended(pg_catalog.string_agg(a.attnum || ':' || a.xmin::text, ',' ORDER BY a.attnum), 0) \
-                   FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0), \
+                   FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) \
+                || '/' || c.relreplident::text || coalesce((SELECT pg_catalog.hashtextextended(pg_catalog.string_agg( \
+                       pg_catalog.concat_ws(':', i.indexrelid, i.indkey::text, i.indisprimary, i.indisreplident, i.indisvalid), ',' ORDER BY i.indexrelid), 0)::text \
+                   FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisunique), ''), \
                 c.relfilenode \
            FROM found f \
            JOIN pg_catalog.pg_class c ON c.oid = f.oid \

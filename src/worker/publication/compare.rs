@@ -1,17 +1,15 @@
 //! What the publication carries, compared with what the catalog wants.
 
 use super::drift::{self, Change};
-use super::{Obstacle, Upkeep};
+use super::{Obstacle, Pending, Upkeep};
 use crate::apply::applier::Applier;
 use crate::catalog::incident::{self, IncidentKind};
 use crate::catalog::stream::Stream;
-use crate::catalog::table::{self, Sweep, SyncedTable, TableState};
+use crate::catalog::table::{self, Marks, Sweep, SyncedTable, TableState};
+use crate::drift::ask;
 use crate::error::Result;
-use crate::pg::wait::Deadline;
 use crate::pg::xact;
-use crate::settings;
-use crate::source::postgres::connect::{ServerAccess, connect_control};
-use crate::source::postgres::describe::{self, Selection, SourceTable};
+use crate::source::postgres::connect::ServerAccess;
 use crate::source::postgres::quote::{quote_ident, quote_qualified};
 use crate::source::postgres::upkeep::{self, Coverage, Heartbeat, Partitions, Published};
 use pgrx::pg_sys::Oid;
@@ -37,7 +35,7 @@ pub fn compare(
         // What was found now has been so since the last look, at the longest.
         let at = upkeep.matched_at;
         xact::in_transaction(|| followed.iter().try_for_each(|id| table::freeze_at(*id, at)))?;
-    } else {
+    } else if upkeep.looks.is_empty() {
         upkeep.matched_at = fresh_as_of;
     }
     Ok(changed)
@@ -109,7 +107,7 @@ fn look(
             changed = true;
         } else if same_members(synced, &carried) {
             if follow_names(stream, synced, &carried)?
-                || follow_marks(stream, access, synced, &carried)?
+                || follow_marks(stream, access, upkeep, synced, &carried)?
             {
                 changed = true;
             } else {
@@ -215,17 +213,20 @@ fn follow_names(stream: &Stream, synced: &SyncedTable, carried: &[&Published]) -
     Ok(true)
 }
 
-/// Compares what the members are known by; true if the table has to be read anew or set aside.
+/// Compares what the members are known by; true if the table has to be read anew. Where columns or
+/// rows may be others, the source is asked, and the stream has to be that far first.
 fn follow_marks(
     stream: &Stream,
     access: &ServerAccess,
+    upkeep: &mut Upkeep,
     synced: &mut SyncedTable,
     carried: &[&Published],
 ) -> Result<bool> {
-    let mut missed = Vec::new();
+    if synced.passes_until.is_some() || upkeep.looks.contains_key(&synced.id) {
+        return Ok(false);
+    }
+    let mut finding = Finding::default();
     let mut altered = false;
-    let mut rewritten = Vec::new();
-    let mut marks = Vec::new();
     for there in carried {
         let Some(now) = &there.marks else { continue };
         let before = synced.members.iter().find(|member| member.oid == there.oid);
@@ -233,72 +234,74 @@ fn follow_marks(
         match drift::change(before, now) {
             Change::None => continue,
             Change::New => {}
-            Change::Membership => missed.push(there.oid),
-            Change::Definition => altered = true,
+            Change::Membership => finding.missed.push(there.oid),
+            Change::Definition => {}
         }
+        altered |= before.is_some_and(|before| before.shape != now.shape);
         if before.is_some_and(|before| drift::is_rewritten(before, now)) {
-            rewritten.push(there.oid);
+            finding.rewritten.push(there.oid);
         }
-        marks.push((there.oid, now.clone()));
+        finding.marks.push((there.oid, now.clone()));
     }
-    if marks.is_empty() {
+    if finding.marks.is_empty() {
         return Ok(false);
     }
-    if altered || !rewritten.is_empty() {
-        let Some(source) = describe_source(access, synced)? else { return Ok(false) };
-        if let Some(what) = drift::mismatch(synced, &source) {
-            let reason = format!("{} changed at the source: {what}", source_name(synced));
-            set_aside(stream, synced, IncidentKind::Drift, &reason)?;
-            return Ok(true);
+    if altered {
+        let known = synced.columns.clone();
+        if let (_, Some(look)) = ask::look(access, synced)? {
+            upkeep.looks.insert(synced.id, Pending { known, look, finding });
         }
+        return Ok(false);
     }
-    let why = match (missed.is_empty(), rewritten.is_empty()) {
-        (true, true) => None,
-        (false, _) => Some((
-            IncidentKind::Gap,
-            format!(
-                "{} may not have been in publication {} all the time",
-                source_name(synced),
-                quote_ident(&stream.publication)
-            ),
-        )),
-        (true, false) => Some((
-            IncidentKind::Drift,
-            format!("rows of {} were written anew at the source", source_name(synced)),
-        )),
-    };
-    xact::in_transaction(|| {
-        table::store_marks(synced.id, marks.iter().map(|(member, marks)| (*member, marks)))?;
-        let Some((kind, reason)) = &why else { return Ok(()) };
-        missed.extend(&rewritten);
-        table::read_members_anew(synced.id, &missed)?;
-        table::set_state(synced.id, TableState::Loading, Some(reason), None)?;
-        incident::record(
-            stream.id,
-            Some((synced.relation, &synced.display())),
-            *kind,
-            &format!("{reason}: it is reconciled"),
-            None,
-        )
-    })?;
-    for (oid, marks) in marks {
+    let reads_anew = xact::in_transaction(|| finding.settle(stream, synced))?;
+    for (oid, marks) in finding.marks {
         if let Some(member) = synced.members.iter_mut().find(|member| member.oid == oid) {
             member.marks = Some(marks);
         }
     }
-    Ok(why.is_some())
+    Ok(reads_anew)
 }
 
-/// The table as its source has it now; none if there is none of that name.
-fn describe_source(access: &ServerAccess, synced: &SyncedTable) -> Result<Option<SourceTable>> {
-    let mut connection = connect_control(access, Deadline::after(settings::connect_timeout()))?;
-    let name = (synced.source_schema.clone(), synced.source_table.clone());
-    let found = describe::describe(
-        &mut connection,
-        Selection::Named(&[name]),
-        Deadline::after(settings::network_timeout()),
-    )?;
-    Ok(found.into_iter().find(|table| table.oid == synced.source_oid))
+/// What a heartbeat has found of the members of a table.
+#[derive(Default)]
+pub struct Finding {
+    /// What they are known by now.
+    marks: Vec<(u32, Marks)>,
+    /// Those whose changes may not all have been sent.
+    missed: Vec<u32>,
+    /// Those whose rows were written anew.
+    rewritten: Vec<u32>,
+}
+
+impl Finding {
+    /// Takes note of it in the open transaction; true if the table is read anew for it.
+    pub fn settle(&self, stream: &Stream, synced: &SyncedTable) -> Result<bool> {
+        table::store_marks(synced.id, self.marks.iter().map(|(member, marks)| (*member, marks)))?;
+        let (kind, reason) = if !self.missed.is_empty() {
+            let reason = format!(
+                "{} may not have been in publication {} all the time",
+                source_name(synced),
+                quote_ident(&stream.publication)
+            );
+            (IncidentKind::Gap, reason)
+        } else if !self.rewritten.is_empty() {
+            let reason = format!("rows of {} were written anew at the source", source_name(synced));
+            (IncidentKind::Drift, reason)
+        } else {
+            return Ok(false);
+        };
+        let members: Vec<u32> = self.missed.iter().chain(&self.rewritten).copied().collect();
+        table::read_members_anew(synced.id, &members)?;
+        table::set_state(synced.id, TableState::Loading, Some(&reason), None)?;
+        incident::record(
+            stream.id,
+            Some((synced.relation, &synced.display())),
+            kind,
+            &format!("{reason}: it is reconciled"),
+            None,
+        )?;
+        Ok(true)
+    }
 }
 
 /// Takes a partition that the stream has met before a heartbeat did into its table, within the

@@ -1,0 +1,77 @@
+//! Asks the source what a table is like now.
+
+use super::Seen;
+use crate::catalog::table::{SyncedTable, spi_error};
+use crate::decode::lsn::Lsn;
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::libpq::Connection;
+use crate::pg::wait::Deadline;
+use crate::settings;
+use crate::source::postgres::connect::{ServerAccess, connect_control};
+use crate::source::postgres::describe::{self, Selection, SourceTable};
+use pgrx::Spi;
+use pgrx::pg_sys::Oid;
+
+/// The first oid that initdb does not give to a built-in object.
+const FIRST_OF_USERS: u32 = 16_384;
+
+/// A table as its source has it.
+pub struct Look {
+    /// The table.
+    pub source: SourceTable,
+    /// Every change that this shows was committed before here.
+    pub until: Lsn,
+}
+
+/// Looks at a table, wherever it is by now; none where it is gone. The connection is for more
+/// questions about it.
+pub fn look(access: &ServerAccess, synced: &SyncedTable) -> Result<(Connection, Option<Look>)> {
+    let mut connection = connect_control(access, Deadline::after(settings::connect_timeout()))?;
+    let deadline = || Deadline::after(settings::network_timeout());
+    let named = connection.query(
+        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::pg_catalog.oid",
+        &[Some(&synced.source_oid.to_string())],
+        deadline(),
+    )?;
+    let (Some(schema), Some(name)) = (named.get(0, 0), named.get(0, 1)) else {
+        return Ok((connection, None));
+    };
+    let name = (schema.to_owned(), name.to_owned());
+    let found = describe::describe(&mut connection, Selection::Named(&[name]), deadline())?;
+    let source = found.into_iter().find(|table| table.oid == synced.source_oid);
+    // Behind it, so that whatever it shows lies before: a commit is in the WAL before it is visible.
+    let end = connection.query(
+        "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.txid_current()",
+        &[],
+        deadline(),
+    )?;
+    let until = end.get(0, 0).and_then(|text| text.parse().ok()).ok_or_else(|| {
+        OdsError::new(ErrorKind::Protocol, "the source did not say where its WAL ends")
+    })?;
+    Ok((connection, source.map(|source| Look { source, until })))
+}
+
+/// Names the types that the table's catalog rows no longer tell; false where the source doesn't
+/// know one any more.
+pub fn name_types(connection: &mut Connection, seen: &mut [Seen]) -> Result<bool> {
+    for column in seen.iter_mut().filter(|column| column.type_sql.is_none()) {
+        let name = if column.type_oid < FIRST_OF_USERS {
+            Spi::get_one_with_args::<String>(
+                "SELECT pg_catalog.format_type($1, $2)",
+                &[Oid::from(column.type_oid).into(), column.type_modifier.into()],
+            )
+            .map_err(spi_error)?
+        } else {
+            let rows = connection.query(
+                "SELECT pg_catalog.format_type(t.oid, $2::int4) FROM pg_catalog.pg_type t WHERE t.oid = $1::pg_catalog.oid",
+                &[Some(&column.type_oid.to_string()), Some(&column.type_modifier.to_string())],
+                Deadline::after(settings::network_timeout()),
+            )?;
+            rows.get(0, 0).map(str::to_owned)
+        };
+        let Some(name) = name else { return Ok(false) };
+        column.type_sql = Some(name);
+    }
+    Ok(true)
+}

@@ -1,0 +1,94 @@
+//! Types that hold every value of another one, written the same. Pure.
+
+use pgrx::pg_sys::{self, Oid};
+
+/// A type and its modifier.
+pub type Kind = (Oid, i32);
+
+/// What bytes of a header a modifier counts, `VARHDRSZ`.
+const HEADER: i32 = 4;
+
+/// Whether a column of type `from` may become one of type `to` with every value kept, as a cast at
+/// the source keeps it.
+pub fn widens(from: Kind, to: Kind) -> bool {
+    if from == to {
+        return true;
+    }
+    let ((from, narrow), (to, wide)) = (from, to);
+    let longer = wide == -1 || (narrow != -1 && narrow <= wide);
+    match (from, to) {
+        (pg_sys::INT2OID, pg_sys::INT4OID | pg_sys::INT8OID)
+        | (pg_sys::INT4OID, pg_sys::INT8OID)
+        | (pg_sys::FLOAT4OID, pg_sys::FLOAT8OID)
+        | (pg_sys::VARCHAROID, pg_sys::TEXTOID) => true,
+        (pg_sys::NUMERICOID, pg_sys::NUMERICOID) => {
+            wide == -1 || (narrow != -1 && more_digits(narrow, wide))
+        }
+        (
+            pg_sys::VARCHAROID
+            | pg_sys::BPCHAROID
+            | pg_sys::BITOID
+            | pg_sys::VARBITOID
+            | pg_sys::TIMESTAMPOID
+            | pg_sys::TIMESTAMPTZOID
+            | pg_sys::TIMEOID
+            | pg_sys::TIMETZOID,
+            _,
+        ) => from == to && longer,
+        _ => false,
+    }
+}
+
+/// Whether there are no fewer digits before the point, and none fewer behind it.
+fn more_digits(narrow: i32, wide: i32) -> bool {
+    let (precision, scale) = digits(narrow);
+    let (wide_precision, wide_scale) = digits(wide);
+    scale <= wide_scale && precision - scale <= wide_precision - wide_scale
+}
+
+/// Precision and scale, as `make_numeric_typmod` of `numeric.c` packs them.
+fn digits(modifier: i32) -> (i32, i32) {
+    let packed = modifier - HEADER;
+    // Eleven bits, signed: a scale may be negative since 15.
+    let scale = ((packed & 0x7FF) ^ 1024) - 1024;
+    ((packed >> 16) & 0xFFFF, scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numeric(precision: i32, scale: i32) -> Kind {
+        (pg_sys::NUMERICOID, ((precision << 16) | (scale & 0x7FF)) + HEADER)
+    }
+
+    #[test]
+    fn only_what_holds_every_value_is_wider() {
+        let plain = |oid| (oid, -1);
+        let varchar = |limit| (pg_sys::VARCHAROID, limit + HEADER);
+        for (from, to, is_wider) in [
+            (plain(pg_sys::INT2OID), plain(pg_sys::INT8OID), true),
+            (plain(pg_sys::INT4OID), plain(pg_sys::INT8OID), true),
+            (plain(pg_sys::INT8OID), plain(pg_sys::INT4OID), false),
+            (plain(pg_sys::FLOAT4OID), plain(pg_sys::FLOAT8OID), true),
+            (plain(pg_sys::INT4OID), plain(pg_sys::TEXTOID), false),
+            (varchar(5), varchar(9), true),
+            (varchar(9), varchar(5), false),
+            (varchar(9), plain(pg_sys::VARCHAROID), true),
+            (plain(pg_sys::VARCHAROID), varchar(9), false),
+            (varchar(9), plain(pg_sys::TEXTOID), true),
+            (plain(pg_sys::TEXTOID), varchar(9), false),
+            (numeric(8, 2), numeric(10, 2), true),
+            (numeric(8, 2), numeric(10, 4), true),
+            (numeric(8, 2), numeric(9, 4), false),
+            (numeric(8, 2), numeric(8, 1), false),
+            (numeric(3, -2), numeric(5, 0), true),
+            (numeric(8, 2), plain(pg_sys::NUMERICOID), true),
+            (plain(pg_sys::NUMERICOID), numeric(8, 2), false),
+            ((pg_sys::BITOID, 3), (pg_sys::BITOID, 5), true),
+            ((pg_sys::TIMESTAMPOID, 0), plain(pg_sys::TIMESTAMPOID), true),
+        ] {
+            assert_eq!(widens(from, to), is_wider, "{from:?} {to:?}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Columns that change at the source, at their place in the stream.
+
+use super::Session;
+use crate::catalog::incident::{self, IncidentKind};
+use crate::catalog::table::{self, OnDrift, SyncedTable};
+use crate::decode::pgoutput::Relation;
+use crate::drift::evolve::{self, Done};
+use crate::drift::{self, Step, ask, fix};
+use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::libpq::Connection;
+use crate::pg::{subxact, xact};
+
+/// Whether a table goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// It follows its source as that is.
+    Followed,
+    /// It is set aside.
+    SetAside,
+}
+
+impl Session<'_> {
+    /// Follows what a Relation message says of columns: what came before has the old shape.
+    pub(super) fn follow_shape(&mut self, relation: &Relation) -> Result<()> {
+        for id in self.applier.differing(relation) {
+            // What was taken in before, by the shape it has.
+            self.applier.flush()?;
+            let Some(synced) = self.synced(id) else { continue };
+            let (mut connection, look) = ask::look(&self.access, &synced)?;
+            let Some(look) = look else {
+                self.applier.fail(id, gone(&synced));
+                continue;
+            };
+            let seen = drift::place(&synced, relation, &look.source.columns);
+            let seen = match seen {
+                Some(mut seen) => self
+                    .applier
+                    .within(|_| ask::name_types(&mut connection, &mut seen))?
+                    .then_some(seen),
+                None => None,
+            };
+            let Some(seen) = seen else {
+                self.pass_by(&synced, look.until)?;
+                continue;
+            };
+            let key = drift::key_said(&synced, relation, &seen);
+            self.take_steps(
+                &synced,
+                &drift::plan(&synced, &seen),
+                key.as_deref(),
+                &mut connection,
+            )?;
+            let names = relation.columns.iter().map(|column| column.name.to_string());
+            self.applier.leave_out(id, names);
+        }
+        Ok(())
+    }
+
+    /// Lets the changes of tables pass by that can't be brought together with a relation any more.
+    pub(super) fn pass_unroutable(&mut self, relation: u32) -> Result<()> {
+        for id in self.applier.unroutable(relation) {
+            let Some(synced) = self.synced(id) else { continue };
+            match ask::look(&self.access, &synced)?.1 {
+                Some(look) => self.pass_by(&synced, look.until)?,
+                None => self.applier.fail(id, gone(&synced)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows changes that heartbeats have found, where the stream is as far.
+    pub(super) fn settle_changes(&mut self) -> Result<()> {
+        for (id, pending) in self.upkeep.take_due(self.position) {
+            let Some(synced) = self.synced(id) else { continue };
+            if !synced.state.is_followed() || synced.passes_until.is_some() {
+                continue;
+            }
+            let source = &pending.look.source;
+            let seen = drift::seen_now(&source.columns);
+            let steps = drift::plan(&synced, &seen);
+            if !steps.is_empty() && synced.columns != pending.known {
+                // The stream itself has told of a change meanwhile, which may be a later one. The
+                // next heartbeat tells.
+                continue;
+            }
+            let key = drift::key_now(&synced, source, &seen);
+            if self.applier.has_pending() {
+                self.commit()?;
+            }
+            let (mut connection, _) = ask::look(&self.access, &synced)?;
+            let taken = self.take_steps(&synced, &steps, key.as_deref(), &mut connection)?;
+            let mut reads_anew = false;
+            if taken == Taken::Followed {
+                let stream = &self.stream;
+                reads_anew = self.applier.within(|_| pending.finding.settle(stream, &synced))?;
+            }
+            self.commit()?;
+            self.applier.leave_out(id, seen.into_iter().map(|column| column.name));
+            self.reload_due = true;
+            if reads_anew || taken == Taken::SetAside {
+                // What was found now has been so since the last look, at the longest.
+                let at = self.upkeep.matched_at();
+                xact::in_transaction(|| table::freeze_at(id, at))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has tables followed again whose changes have passed by for long enough.
+    pub(super) fn end_passing(&mut self) -> Result<()> {
+        for id in self.applier.awaiting(self.position) {
+            let Some(synced) = self.synced(id) else { continue };
+            if self.applier.has_pending() {
+                self.commit()?;
+            }
+            let (mut connection, look) = ask::look(&self.access, &synced)?;
+            let Some(look) = look else {
+                self.applier.fail(id, gone(&synced));
+                self.commit()?;
+                continue;
+            };
+            let seen = drift::seen_now(&look.source.columns);
+            let mut steps = drift::plan(&synced, &seen);
+            if synced.on_drift == OnDrift::Ignore {
+                steps.retain(|step| !matches!(step, Step::Add(_)));
+            }
+            let key = drift::key_now(&synced, &look.source, &seen);
+            let taken = self.take_steps(&synced, &steps, key.as_deref(), &mut connection)?;
+            if taken == Taken::Followed {
+                // What the source has now may be ahead of the stream, and is only known to be what
+                // the stream brings when nothing has changed in between.
+                self.applier.within(|applier| match steps.is_empty() {
+                    true => table::follow_again(id),
+                    false => applier.pass_by(id, look.until),
+                })?;
+            }
+            self.commit()?;
+            self.reload_due = true;
+        }
+        Ok(())
+    }
+
+    fn synced(&mut self, id: i32) -> Option<SyncedTable> {
+        self.applier.table(id).map(|table| table.synced.clone())
+    }
+
+    /// Takes steps in the transaction of the next commit, or has the table set aside with it.
+    fn take_steps(
+        &mut self,
+        synced: &SyncedTable,
+        steps: &[Step],
+        key: Option<&[String]>,
+        connection: &mut Connection,
+    ) -> Result<Taken> {
+        let stream = self.stream.id;
+        let done = self.applier.within(|_| {
+            subxact::run(|| {
+                if let Some(key) = key {
+                    evolve::check_key(synced, key)?;
+                }
+                if steps.is_empty() {
+                    return Ok(Done::Unchanged);
+                }
+                evolve::evolve(stream, synced, steps, connection)
+            })
+        });
+        match done {
+            Ok(Done::Changed) => {
+                self.applier.reopen(synced.id)?;
+                self.reload_due = true;
+                Ok(Taken::Followed)
+            }
+            Ok(Done::Unchanged) => Ok(Taken::Followed),
+            Err(error) => {
+                self.applier.fail(synced.id, evolve::explain(synced, error)?);
+                Ok(Taken::SetAside)
+            }
+        }
+    }
+
+    /// Lets the changes of a table pass by until the stream is where its source was just now.
+    fn pass_by(&mut self, synced: &SyncedTable, until: crate::decode::lsn::Lsn) -> Result<()> {
+        let what = "its columns have changed several times, and what they were in between is not known any more";
+        if synced.on_drift == OnDrift::Halt {
+            self.applier.fail(synced.id, fix::halt(synced, what, fix::evolve(synced)));
+            return Ok(());
+        }
+        let message = format!(
+            "{}: {what}; from position {until} on it is read anew as it is now",
+            fix::source(synced)
+        );
+        let stream = self.stream.id;
+        self.applier.within(|applier| {
+            incident::record(
+                stream,
+                Some((synced.relation, &synced.display())),
+                IncidentKind::Drift,
+                &message,
+                None,
+            )?;
+            applier.pass_by(synced.id, until)
+        })?;
+        self.reload_due = true;
+        Ok(())
+    }
+}
+
+fn gone(synced: &SyncedTable) -> OdsError {
+    OdsError::new(
+        ErrorKind::Gap,
+        format!("{} was dropped or made anew at the source", fix::source(synced)),
+    )
+}
