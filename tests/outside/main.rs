@@ -22,6 +22,7 @@ mod guard;
 mod harness;
 mod indexes;
 mod isolation;
+mod large_field;
 mod large_tx;
 mod load;
 mod load_race;
