@@ -99,9 +99,12 @@ fn read_catalog() -> Result<Catalog> {
     .map_err(|error: SpiError| {
         OdsError::new(ErrorKind::Bug, format!("reading the catalog: {error}"))
     })?;
-    if let Catalog::Wanted { jobs, .. } = &mut catalog {
-        *jobs = fence::status() == Fence::Ours
-            && (deferred_index::is_any_due()? || verification::is_any_due()?);
+    if let Catalog::Wanted { jobs, streams } = &mut catalog {
+        if fence::status() == Fence::Ours {
+            *jobs = deferred_index::is_any_due()? || verification::is_any_due()?;
+        } else {
+            streams.iter_mut().for_each(|stream| stream.slot.clear());
+        }
     }
     Ok(catalog)
 }

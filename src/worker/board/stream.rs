@@ -258,7 +258,7 @@ pub struct WantedStream {
     pub id: i32,
     /// Its foreign server.
     pub server: String,
-    /// Its slot at the source.
+    /// Its slot at the source; empty for a fenced copy, whose slot is another database's.
     pub slot: String,
 }
 
@@ -270,7 +270,7 @@ pub fn slots(database: Oid) -> Vec<(String, String)> {
         streams
             .iter()
             .filter(|stream| stream.database == database && stream.wanted)
-            .filter(|stream| stream.state != StreamState::Fenced)
+            .filter(|stream| !stream.slot.as_str().is_empty())
             .map(|stream| (stream.server.as_str().to_owned(), stream.slot.as_str().to_owned()))
             .collect()
     })
