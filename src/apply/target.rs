@@ -211,9 +211,9 @@ impl Target {
         })
     }
 
-    /// The encoding in which text comes, by name.
+    /// The encoding that COPY is to read text in, by name.
     pub fn encoding_name(&self) -> String {
-        encoding::name(self.encoding)
+        encoding::name(encoding::to_copy_from(self.encoding))
     }
 
     fn row_type(&mut self, rows: Rows) -> &mut RowType {

@@ -31,6 +31,12 @@ pub fn number_of_database() -> i32 {
     unsafe { pg_sys::GetDatabaseEncoding() }
 }
 
+/// The encoding that COPY must be told for text in `encoding`: bytes of no encoding are taken as they
+/// are, but COPY would then not look whether they are text of this database.
+pub fn to_copy_from(encoding: i32) -> i32 {
+    if encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32 { number_of_database() } else { encoding }
+}
+
 /// Whether this database holds text as Rust does.
 pub fn is_utf8_here() -> bool {
     number_of_database() == pg_sys::pg_enc::PG_UTF8 as i32
