@@ -32,13 +32,15 @@ pub enum Outcome {
     Skipped,
 }
 
-/// Writes a chunk and commits it with `position`, which the stream has reached.
+/// Writes a chunk and commits it with `position`, which the stream has reached. `mend` is asked, with
+/// no transaction open, before rows are parked.
 pub fn apply(
     applier: &mut Applier,
     chunk: &Chunk,
     position: &str,
     fresh_as_of: Option<i64>,
     keep_reading: &mut dyn FnMut(),
+    mend: &mut dyn FnMut(&OdsError) -> Result<bool>,
 ) -> Result<Outcome> {
     let id = chunk.table;
     let Some(table) = applier.table(id) else { return Ok(Outcome::Skipped) };
@@ -87,6 +89,9 @@ pub fn apply(
         }
         Err(error) if error.kind.retry() == Retry::Never && on_error == Some(OnError::Park) => {
             applier.forget_transaction();
+            if mend(&error)? {
+                return Ok(Outcome::ReadAgain);
+            }
             if !begin(applier, chunk, load)? {
                 return Ok(Outcome::Held);
             }

@@ -350,7 +350,7 @@ impl Loader {
             }
         };
         let applied = xact::catch(|| {
-            apply_chunk::apply(applier, &chunk, position, fresh_as_of, keep_reading)
+            apply_chunk::apply(applier, &chunk, position, fresh_as_of, keep_reading, mend)
         });
         match applied {
             Ok(outcome) => {

@@ -369,7 +369,7 @@ fn a_column_that_must_have_a_value_here_can_not_be_ignored() {
     let sync = Sync::shared("ignore_not_null");
     sync.source().run(TABLE);
     sync.ods().run("CREATE TABLE t (id int PRIMARY KEY, a int NOT NULL, b text, c numeric)");
-    sync.create_with("t", "public.t", ", on_drift => 'ignore'");
+    sync.create_with("t", "public.t", ", on_drift => 'ignore', on_error => 'halt'");
     sync.wait_loaded("t");
     sync.source().run("ALTER TABLE t DROP a; INSERT INTO t VALUES (1001, 'b', 1)");
     let (reason, _) = halted(&sync);

@@ -161,7 +161,8 @@ fn what_is_shown_as_the_fix_can_be_pasted() {
     let mut source = sync.source();
     source.run("CREATE TABLE customer (id int PRIMARY KEY); INSERT INTO customer VALUES (1), (2)");
     let odd = r#"public."Odd ""Ta'ble""""#;
-    sync.create_loaded(odd, "public.customer");
+    sync.create_with(odd, "public.customer", ", on_error => 'halt'");
+    sync.wait_loaded(odd);
     let mut ods = sync.ods();
     let fix = "SELECT fix FROM ods.sync_status";
     ods.run(&format!("SELECT ods.pause({})", literal(odd)));

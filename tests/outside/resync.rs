@@ -120,6 +120,8 @@ fn worker_killed_during_a_resync() {
     let mut ods = sync.ods();
     ods.run("SELECT ods.resync('item', 20000)");
     ods.wait_until("it is under way", &format!("SELECT ({ROWS_DONE}) > 5000"), PATIENCE);
+    // Whose commit waits for the disk, and so for what the worker has committed before it.
+    ods.run("CREATE TABLE flushed ()");
     pair.ods.kill9(sync.stream_worker());
     let mut ods = sync.ods();
     let stood = ods.number(ROWS_DONE);
