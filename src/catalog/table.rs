@@ -582,22 +582,27 @@ pub fn add_rows_applied(table_id: i32, rows: i64) -> Result<bool> {
     Ok(is_held)
 }
 
-/// Stores what the members of a table are known by at the source.
-pub fn store_marks<'m>(table_id: i32, marks: impl Iterator<Item = (u32, &'m Marks)>) -> Result<()> {
-    let mut members = Vec::new();
-    let (mut memberships, mut shapes, mut storages) = (Vec::new(), Vec::new(), Vec::new());
-    for (member, marks) in marks {
-        members.push(pg_sys::Oid::from(member));
-        memberships.push(marks.membership.clone());
-        shapes.push(marks.shape.clone());
-        storages.push(marks.storage.clone());
-    }
+/// Stores what the members of a table are known by at the source, each with what its shape was known
+/// by: where somebody has had it forgotten meanwhile, it stays so.
+pub fn store_marks(table_id: i32, marks: &[(u32, Option<String>, Marks)]) -> Result<()> {
+    let members: Vec<_> = marks.iter().map(|(member, ..)| pg_sys::Oid::from(*member)).collect();
+    let before: Vec<_> = marks.iter().map(|(_, before, _)| before.clone()).collect();
+    let part = |part: fn(&Marks) -> &String| -> Vec<String> {
+        marks.iter().map(|(.., marks)| part(marks).clone()).collect()
+    };
     execute(
         "UPDATE ods.source_member m SET membership_mark = n.membership, shape_mark = n.shape, storage_mark = n.storage \
-         FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.oid[]), pg_catalog.unnest($3::text[]), \
-              pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[])) AS n (member, membership, shape, storage) \
-         WHERE m.table_id = $1 AND m.source_oid = n.member",
-        &[table_id.into(), members.into(), memberships.into(), shapes.into(), storages.into()],
+         FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.oid[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]), \
+              pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::text[])) AS n (member, before, membership, shape, storage) \
+         WHERE m.table_id = $1 AND m.source_oid = n.member AND m.shape_mark IS NOT DISTINCT FROM n.before",
+        &[
+            table_id.into(),
+            members.into(),
+            before.into(),
+            part(|marks| &marks.membership).into(),
+            part(|marks| &marks.shape).into(),
+            part(|marks| &marks.storage).into(),
+        ],
     )?;
     Ok(())
 }

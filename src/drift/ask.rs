@@ -27,6 +27,12 @@ pub struct Look {
 /// questions about it.
 pub fn look(access: &ServerAccess, synced: &SyncedTable) -> Result<(Connection, Option<Look>)> {
     let mut connection = connect_control(access, Deadline::after(settings::connect_timeout()))?;
+    let look = look_over(&mut connection, synced)?;
+    Ok((connection, look))
+}
+
+/// As [`look`], over a connection that there is.
+pub fn look_over(connection: &mut Connection, synced: &SyncedTable) -> Result<Option<Look>> {
     let deadline = || Deadline::after(settings::network_timeout());
     let named = connection.query(
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c \
@@ -35,10 +41,10 @@ pub fn look(access: &ServerAccess, synced: &SyncedTable) -> Result<(Connection, 
         deadline(),
     )?;
     let (Some(schema), Some(name)) = (named.get(0, 0), named.get(0, 1)) else {
-        return Ok((connection, None));
+        return Ok(None);
     };
     let name = (schema.to_owned(), name.to_owned());
-    let found = describe::describe(&mut connection, Selection::Named(&[name]), deadline())?;
+    let found = describe::describe(connection, Selection::Named(&[name]), deadline())?;
     let source = found.into_iter().find(|table| table.oid == synced.source_oid);
     // Behind it, so that whatever it shows lies before: a commit is in the WAL before it is visible.
     let end = connection.query(
@@ -49,7 +55,7 @@ pub fn look(access: &ServerAccess, synced: &SyncedTable) -> Result<(Connection, 
     let until = end.get(0, 0).and_then(|text| text.parse().ok()).ok_or_else(|| {
         OdsError::new(ErrorKind::Protocol, "the source did not say where its WAL ends")
     })?;
-    Ok((connection, source.map(|source| Look { source, until })))
+    Ok(source.map(|source| Look { source, until }))
 }
 
 /// Names the types that the table's catalog rows no longer tell; false where the source doesn't

@@ -1,14 +1,14 @@
-//! Labels that enums of the source were given since they were made here.
+//! Labels that enums of the source were given since they were made here, and other names of labels.
 //!
 //! Nothing in the stream tells of `ALTER TYPE … ADD VALUE`, so the source is asked when a value
-//! could not be read here.
+//! could not be read here, and when a heartbeat finds that labels have changed.
 
 use crate::catalog::incident;
 use crate::catalog::table::spi_error;
-use crate::error::{ErrorKind, OdsError, Result};
+use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::pg::owner::ActingAs;
 use crate::pg::wait::Deadline;
-use crate::pg::xact;
+use crate::pg::{subxact, xact};
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::quote::{array_literal, quote_ident};
@@ -28,7 +28,6 @@ struct Local {
     column_type: u32,
     schema: String,
     name: String,
-    labels: Vec<String>,
 }
 
 /// An enum of the source that a column's type is, or is made of.
@@ -39,15 +38,15 @@ struct There {
     labels: Vec<String>,
 }
 
-/// Gives the enums of a stream's tables the labels that the source has added; whether there were
-/// any. Not inside a transaction.
+/// Gives the enums of a stream's tables the labels that the source has added or renamed; whether
+/// there were any. Not inside a transaction.
 pub fn follow(access: &ServerAccess, stream_id: i32) -> Result<bool> {
     let local = xact::in_transaction(|| local_enums(stream_id))?;
     if local.is_empty() {
         return Ok(false);
     }
     let there = source_enums(access, &local)?;
-    let mut has_added = false;
+    let mut has_changed = false;
     for here in &local {
         let Some(there) = there
             .iter()
@@ -55,82 +54,109 @@ pub fn follow(access: &ServerAccess, stream_id: i32) -> Result<bool> {
         else {
             continue;
         };
-        let Some(added) = additions(&here.labels, &there.labels) else { continue };
-        if added.is_empty() {
+        // Two tables may have the same type, which then has what the first of them was given.
+        let labels = xact::in_transaction(|| labels_now(here))?;
+        if labels == there.labels {
             continue;
         }
-        xact::in_transaction(|| add(stream_id, here, &added))?;
-        has_added = true;
+        let changes = changes(&labels, &there.labels);
+        has_changed |= xact::in_transaction(|| match changes {
+            Some(changes) => change(stream_id, here, &changes),
+            None => tell_unlike(stream_id, here, &there.labels).map(|()| false),
+        })?;
     }
-    Ok(has_added)
+    Ok(has_changed)
 }
 
-/// A label and where it goes.
-#[derive(Debug, PartialEq, Eq)]
-struct Addition<'l> {
-    label: &'l str,
-    place: Place<'l>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Place<'l> {
-    After(&'l str),
-    Before(&'l str),
-    Alone,
-}
-
-/// What makes the labels here those of the source. None where that takes more than additions: a
-/// label was renamed, and rows here hold the old one.
-fn additions<'l>(here: &'l [String], there: &'l [String]) -> Option<Vec<Addition<'l>>> {
+/// What makes the labels here those of the source, as what follows `ALTER TYPE`; none where that
+/// can't be told. A label never goes: one that the source no longer has was renamed there, and the
+/// rows that hold it hold the new one.
+fn changes(here: &[String], there: &[String]) -> Option<Vec<String>> {
+    let quote = |label: &String| pgrx::spi::quote_literal(label);
     let kept: Vec<&String> = there.iter().filter(|label| here.contains(label)).collect();
-    if !kept.into_iter().eq(here) {
-        return None;
+    if kept.into_iter().eq(here) {
+        let new = there.iter().enumerate().filter(|(_, label)| !here.contains(label));
+        let place = |at: usize| match (at.checked_sub(1).and_then(|at| there.get(at)), here.first())
+        {
+            (Some(before), _) => format!(" AFTER {}", quote(before)),
+            (None, Some(first)) => format!(" BEFORE {}", quote(first)),
+            (None, None) => String::new(),
+        };
+        return Some(
+            new.map(|(at, label)| format!("ADD VALUE {}{}", quote(label), place(at))).collect(),
+        );
     }
-    let mut before: Option<&str> = None;
-    let mut added = Vec::new();
-    for label in there {
-        if !here.contains(label) {
-            let place = match (before, here.first()) {
-                (Some(before), _) => Place::After(before),
-                (None, Some(first)) => Place::Before(first),
-                (None, None) => Place::Alone,
-            };
-            added.push(Addition { label, place });
-        }
-        before = Some(label);
-    }
-    Some(added)
+    let renamed = here.iter().zip(there).filter(|(old, new)| old != new);
+    let renamed: Vec<(&String, &String)> = renamed.collect();
+    let is_told = here.len() == there.len()
+        && renamed.iter().all(|(old, new)| !here.contains(new) && !there.contains(old));
+    is_told.then(|| {
+        renamed
+            .iter()
+            .map(|(old, new)| format!("RENAME VALUE {} TO {}", quote(old), quote(new)))
+            .collect()
+    })
 }
 
-fn add(stream_id: i32, here: &Local, added: &[Addition<'_>]) -> Result<()> {
+fn labels_now(here: &Local) -> Result<Vec<String>> {
+    let labels = Spi::get_one_with_args::<Vec<String>>(
+        "SELECT coalesce(pg_catalog.array_agg(l.enumlabel::text ORDER BY l.enumsortorder), '{}') \
+         FROM pg_catalog.pg_enum l JOIN pg_catalog.pg_type t ON t.oid = l.enumtypid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+         WHERE n.nspname = $1::pg_catalog.name AND t.typname = $2::pg_catalog.name",
+        &[here.schema.as_str().into(), here.name.as_str().into()],
+    );
+    Ok(labels.map_err(spi_error)?.unwrap_or_default())
+}
+
+/// Whether it could be done; where it can't be, a person is told what to run.
+fn change(stream_id: i32, here: &Local, changes: &[String]) -> Result<bool> {
     let name = format!("{}.{}", quote_ident(&here.schema), quote_ident(&here.name));
-    {
+    let changed = subxact::run(|| {
         // Whoever owns the table may use the type; its owner alone may change it.
         let _acting = ActingAs::owner_of(here.relation)?;
-        let quote = pgrx::spi::quote_literal::<&str>;
-        for Addition { label, place } in added {
-            let place = match place {
-                Place::After(other) => format!(" AFTER {}", quote(other)),
-                Place::Before(other) => format!(" BEFORE {}", quote(other)),
-                Place::Alone => String::new(),
-            };
-            // Two tables may have the same type.
-            Spi::run(&format!("ALTER TYPE {name} ADD VALUE IF NOT EXISTS {}{place}", quote(label)))
-                .map_err(spi_error)?;
-        }
+        changes.iter().try_for_each(|change| {
+            Spi::run(&format!("ALTER TYPE {name} {change}")).map_err(spi_error)
+        })
+    });
+    let script =
+        || changes.iter().map(|change| format!("ALTER TYPE {name} {change};")).collect::<Vec<_>>();
+    match changed {
+        Ok(()) => tell(
+            stream_id,
+            here,
+            &format!(
+                "enum {name} was given the labels that it has at the source: {}",
+                changes.join(", ")
+            ),
+            None,
+        )
+        .map(|()| true),
+        Err(error) if error.kind.retry() == Retry::Never => tell(
+            stream_id,
+            here,
+            &format!("enum {name} has other labels at the source: {}", error.message),
+            Some(&script().join("\n")),
+        )
+        .map(|()| false),
+        Err(error) => Err(error),
     }
-    let labels: Vec<String> =
-        added.iter().map(|added| pgrx::spi::quote_literal(added.label)).collect();
-    incident::record(
-        stream_id,
-        Some((here.relation, &here.table_name)),
-        incident::IncidentKind::Drift,
-        &format!(
-            "enum {name} was given the labels that it has at the source: {}",
-            labels.join(", ")
-        ),
-        None,
-    )
+}
+
+/// Says that labels here are others, and that nobody can know which is which.
+fn tell_unlike(stream_id: i32, here: &Local, there: &[String]) -> Result<()> {
+    let name = format!("{}.{}", quote_ident(&here.schema), quote_ident(&here.name));
+    let message = format!(
+        "enum {name} has other labels at the source, and which stands for which can't be told"
+    );
+    let fix =
+        format!("-- ALTER TYPE {name} RENAME VALUE … TO …; until they are {}", there.join(", "));
+    tell(stream_id, here, &message, Some(&fix))
+}
+
+fn tell(stream_id: i32, here: &Local, message: &str, fix: Option<&str>) -> Result<()> {
+    let table = Some((here.relation, here.table_name.as_str()));
+    incident::record(stream_id, table, incident::IncidentKind::Drift, message, fix)
 }
 
 const LOCAL: &str = "
@@ -146,9 +172,7 @@ WITH RECURSIVE part (relation, column_type, oid) AS (
         UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd'
         UNION ALL SELECT x.atttypid FROM pg_catalog.pg_attribute x
                   WHERE t.typtype = 'c' AND x.attrelid = t.typrelid AND x.attnum > 0 AND NOT x.attisdropped) n (oid))
-SELECT p.relation::pg_catalog.oid, p.relation::text, p.column_type, n.nspname::text, t.typname::text,
-       coalesce((SELECT pg_catalog.array_agg(l.enumlabel::text ORDER BY l.enumsortorder)
-                 FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid), '{}')
+SELECT p.relation::pg_catalog.oid, p.relation::text, p.column_type, n.nspname::text, t.typname::text
 FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.oid AND t.typtype = 'e'
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace";
 
@@ -165,7 +189,6 @@ fn local_enums(stream_id: i32) -> Result<Vec<Local>> {
                 column_type: oid(3)?.to_u32(),
                 schema: text(4)?,
                 name: text(5)?,
-                labels: row.get::<Vec<String>>(6).ok().flatten().ok_or_else(incomplete)?,
             })
         })
         .collect()
@@ -207,31 +230,23 @@ mod unit {
     }
 
     #[test]
-    fn labels_are_added_where_the_source_has_them() {
-        let (here, there) = (labels("b d"), labels("a b c d e"));
-        let added = additions(&here, &there);
-        assert_eq!(
-            added,
-            Some(vec![
-                Addition { label: "a", place: Place::Before("b") },
-                Addition { label: "c", place: Place::After("b") },
-                Addition { label: "e", place: Place::After("d") },
-            ])
-        );
-        let (none, two) = (labels(""), labels("a b"));
-        assert_eq!(
-            additions(&none, &two),
-            Some(vec![
-                Addition { label: "a", place: Place::Alone },
-                Addition { label: "b", place: Place::After("a") },
-            ])
-        );
-        assert_eq!(additions(&two, &two), Some(vec![]));
-    }
-
-    #[test]
-    fn a_renamed_label_is_not_taken_for_a_new_one() {
-        assert_eq!(additions(&labels("a b"), &labels("a c")), None);
-        assert_eq!(additions(&labels("a b"), &labels("b a c")), None);
+    fn labels_come_and_are_renamed_but_never_go() {
+        for (here, there, wanted) in [
+            ("a b", "a b", Some("")),
+            (
+                "b d",
+                "a b c d e",
+                Some("ADD VALUE 'a' BEFORE 'b'; ADD VALUE 'c' AFTER 'b'; ADD VALUE 'e' AFTER 'd'"),
+            ),
+            ("", "a b", Some("ADD VALUE 'a'; ADD VALUE 'b' AFTER 'a'")),
+            ("a b", "a c", Some("RENAME VALUE 'b' TO 'c'")),
+            ("a b", "b a", None),
+            ("a b", "b a c", None),
+            ("a b c", "a b", None),
+            ("a b", "c b d", None),
+        ] {
+            let found = changes(&labels(here), &labels(there)).map(|changes| changes.join("; "));
+            assert_eq!(found.as_deref(), wanted, "{here} > {there}");
+        }
     }
 }

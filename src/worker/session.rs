@@ -108,6 +108,8 @@ pub struct Session<'e> {
     reload_due: bool,
     /// A heartbeat whose view of the publication is yet to be compared.
     heartbeat: Option<Heartbeat>,
+    /// What stood for the labels of the source's enums when they were last followed.
+    labels: Option<String>,
     /// The oid of the publication.
     publication: Option<u32>,
     /// When the walsender last sent anything.
@@ -465,6 +467,9 @@ impl<'e> Session<'e> {
 
     /// What may only be done where no upstream transaction is under way.
     fn between_transactions(&mut self) -> Result<Option<End>> {
+        // Before what was read by other columns is written.
+        self.settle_changes()?;
+        self.end_passing()?;
         if self.reload_due {
             if self.is_moved_on()? {
                 return Ok(Some(End::Again));
@@ -506,6 +511,7 @@ impl<'e> Session<'e> {
             if self.applier.has_pending() {
                 self.commit()?;
             }
+            self.follow_labels(&heartbeat)?;
             self.reload_due |= publication::compare(
                 &heartbeat,
                 &self.stream,
@@ -515,8 +521,6 @@ impl<'e> Session<'e> {
                 self.fresh.get(),
             )?;
         }
-        self.settle_changes()?;
-        self.end_passing()?;
         // An idle stream stores its position too, so that the source can let go of its WAL.
         let moved = self.position > self.stored || self.probe_passed();
         if moved && !self.applier.has_pending() && self.stored_at.elapsed() >= IDLE_STORE {

@@ -469,3 +469,35 @@ fn only_the_worker_passes_the_guard() {
     sync.wait_loaded("t");
     ods.run("DROP TABLE IF EXISTS gone; ALTER TABLE t OWNER TO postgres; ALTER TYPE mood OWNER TO postgres; DROP OWNED BY evolve_owner; DROP ROLE evolve_owner");
 }
+
+#[test]
+fn enums_get_the_labels_of_the_source() {
+    let sync = Sync::shared("evolve_labels");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE DOMAIN kept AS mood;
+         CREATE TYPE felt AS (at int, how mood);
+         CREATE TABLE t (id int PRIMARY KEY, m mood, ms mood[], k kept, f felt);
+         INSERT INTO t VALUES (1, 'good', '{good,bad}', 'bad', '(1,good)')",
+    );
+    sync.create_with("t", "public.t", "");
+    sync.wait_loaded("t");
+    let labels = "SELECT string_agg(enumlabel, ' ' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = 'mood'::regtype";
+    // At once: the row is there before any heartbeat has looked.
+    source.run("ALTER TYPE mood ADD VALUE 'better' BEFORE 'good'");
+    source.run("INSERT INTO t VALUES (2, 'better', '{better}', 'better', '(2,better)')");
+    sync.assert_same("t", "public.t");
+    assert_eq!(sync.ods().text(labels).as_deref(), Some("better good bad"));
+    assert_eq!(sync.ods().number("SELECT count(*) FROM ods.dead_letters"), 0);
+    // Where no row tells.
+    for (change, wanted) in [
+        ("ALTER TYPE mood RENAME VALUE 'bad' TO 'worse'", "better good worse"),
+        ("ALTER TYPE mood ADD VALUE 'worst'", "better good worse worst"),
+    ] {
+        source.run(change);
+        let seen = format!("SELECT ({labels}) = '{wanted}'");
+        sync.ods().wait_until(change, &seen, PATIENCE);
+        sync.assert_same("t", "public.t");
+    }
+    assert!(told(&sync).contains("ADD VALUE 'better' BEFORE 'good'"), "{}", told(&sync));
+}

@@ -1,7 +1,7 @@
 //! Tables whose columns change while they are followed.
 
 use super::{Applier, Table};
-use crate::catalog::table;
+use crate::catalog::table::{self, OnDrift};
 use crate::decode::lsn::Lsn;
 use crate::decode::pgoutput::Relation;
 use crate::drift;
@@ -37,16 +37,21 @@ impl Applier {
     /// Opens a table anew, as the catalog has it within the open transaction. Nothing of it may be
     /// pending.
     pub fn reopen(&mut self, id: i32) -> Result<()> {
-        let found = table::of_stream(self.stream_id)?.into_iter().find(|table| table.id == id);
-        let Some(synced) = found else {
+        let Some(synced) = table::by_id(id)? else {
             return Err(OdsError::new(ErrorKind::Stale, "the synced table is gone"));
         };
         let mut opened = Table::open(synced, self.encoding, self.ledger.clone())?;
-        if let Some(before) = self.tables.get(&id) {
+        if let Some(before) = self.tables.remove(&id) {
             opened.rows_applied = before.rows_applied;
+            // Keys that are parked, or no longer are, and that the commit is yet to store.
+            opened.parking = before.parking;
+            if opened.synced.on_drift == OnDrift::Ignore {
+                opened.left_out = before.left_out;
+            }
         }
         self.tables.insert(id, opened);
         self.rereads.remove(&id);
+        self.doubtful.remove(&id);
         self.reopened.insert(id);
         self.reroute();
         Ok(())
@@ -56,6 +61,11 @@ impl Applier {
     /// another shape.
     pub fn take_reopened(&mut self) -> HashSet<i32> {
         std::mem::take(&mut self.reopened)
+    }
+
+    /// Whether a column was looked at and left out before.
+    pub fn is_left_out(&self, id: i32, name: &str) -> bool {
+        self.tables.get(&id).is_some_and(|table| table.left_out.contains(name))
     }
 
     /// Does not ask again about columns of these names.

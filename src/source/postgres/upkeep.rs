@@ -71,6 +71,8 @@ pub struct Heartbeat {
     pub retained: Option<u64>,
     /// The oid of the publication; none if it is gone.
     pub publication: Option<u32>,
+    /// Stands for the labels of all enums; none where there are none.
+    pub labels: Option<String>,
     /// The relations it carries, and partitions that are missing.
     pub published: Vec<Published>,
 }
@@ -83,6 +85,8 @@ pub fn heartbeat_sql(slot: &str, publication: &str, version: i32) -> String {
                 pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.txid_current(); \
          {RETAINED} = {}; \
          SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = {publication}; \
+         SELECT pg_catalog.hashtextextended(pg_catalog.string_agg(l.oid || ':' || l.xmin::text, ',' ORDER BY l.oid), 0) \
+           FROM pg_catalog.pg_enum l; \
          {}",
         quote_literal(slot),
         published_sql(publication, version),
@@ -174,7 +178,7 @@ fn published_sql(publication: &str, version: i32) -> String {
 /// Reads a heartbeat's answer.
 pub fn read(answer: &Answer) -> Result<Heartbeat> {
     let odd = || OdsError::new(ErrorKind::Protocol, "the source answered a heartbeat oddly");
-    let [clock, slot, publication, published] = answer.results.as_slice() else {
+    let [clock, slot, publication, labels, published] = answer.results.as_slice() else {
         return Err(odd());
     };
     let clock_us: i64 = clock.get(0, 0).and_then(|text| text.parse().ok()).ok_or_else(odd)?;
@@ -183,6 +187,7 @@ pub fn read(answer: &Answer) -> Result<Heartbeat> {
         probe: Probe { clock_us: from_unix_us(clock_us), lsn: lsn.0 },
         retained: slot.get(0, 0).and_then(|text| text.parse().ok()),
         publication: publication.get(0, 0).and_then(|oid| oid.parse().ok()),
+        labels: labels.get(0, 0).map(str::to_owned),
         published: (0..published.len())
             .map(|row| read_published(published, row))
             .collect::<Option<_>>()

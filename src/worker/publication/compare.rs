@@ -8,8 +8,11 @@ use crate::catalog::stream::Stream;
 use crate::catalog::table::{self, Marks, Sweep, SyncedTable, TableState};
 use crate::drift::ask;
 use crate::error::Result;
+use crate::pg::libpq::Connection;
+use crate::pg::wait::Deadline;
 use crate::pg::xact;
-use crate::source::postgres::connect::ServerAccess;
+use crate::settings;
+use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::quote::{quote_ident, quote_qualified};
 use crate::source::postgres::upkeep::{self, Coverage, Heartbeat, Partitions, Published};
 use pgrx::pg_sys::Oid;
@@ -54,6 +57,7 @@ fn look(
     upkeep.queue.clear();
     let mut wanted_roots = HashSet::new();
     let mut obstacles = HashMap::new();
+    let mut connection = None;
     for table in applier.tables() {
         let synced = &mut table.synced;
         wanted_roots.insert(synced.source_oid);
@@ -107,7 +111,7 @@ fn look(
             changed = true;
         } else if same_members(synced, &carried) {
             if follow_names(stream, synced, &carried)?
-                || follow_marks(stream, access, upkeep, synced, &carried)?
+                || follow_marks(stream, access, &mut connection, upkeep, synced, &carried)?
             {
                 changed = true;
             } else {
@@ -218,6 +222,7 @@ fn follow_names(stream: &Stream, synced: &SyncedTable, carried: &[&Published]) -
 fn follow_marks(
     stream: &Stream,
     access: &ServerAccess,
+    connection: &mut Option<Connection>,
     upkeep: &mut Upkeep,
     synced: &mut SyncedTable,
     carried: &[&Published],
@@ -237,24 +242,33 @@ fn follow_marks(
             Change::Membership => finding.missed.push(there.oid),
             Change::Definition => {}
         }
-        altered |= before.is_some_and(|before| before.shape != now.shape);
+        // A first look too: what it was made by, or set aside with, may be old by now.
+        altered |= before.is_none_or(|before| before.shape != now.shape);
         if before.is_some_and(|before| drift::is_rewritten(before, now)) {
             finding.rewritten.push(there.oid);
         }
-        finding.marks.push((there.oid, now.clone()));
+        let seen = before.map(|before| before.shape.clone());
+        finding.marks.push((there.oid, seen, now.clone()));
     }
     if finding.marks.is_empty() {
         return Ok(false);
     }
     if altered {
         let known = synced.columns.clone();
-        if let (_, Some(look)) = ask::look(access, synced)? {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => {
+                let deadline = Deadline::after(settings::connect_timeout());
+                connection.insert(connect_control(access, deadline)?)
+            }
+        };
+        if let Some(look) = ask::look_over(connection, synced)? {
             upkeep.looks.insert(synced.id, Pending { known, look, finding });
         }
         return Ok(false);
     }
     let reads_anew = xact::in_transaction(|| finding.settle(stream, synced))?;
-    for (oid, marks) in finding.marks {
+    for (oid, _, marks) in finding.marks {
         if let Some(member) = synced.members.iter_mut().find(|member| member.oid == oid) {
             member.marks = Some(marks);
         }
@@ -265,8 +279,8 @@ fn follow_marks(
 /// What a heartbeat has found of the members of a table.
 #[derive(Default)]
 pub struct Finding {
-    /// What they are known by now.
-    marks: Vec<(u32, Marks)>,
+    /// What they are known by now, and what their shape was known by before.
+    marks: Vec<(u32, Option<String>, Marks)>,
     /// Those whose changes may not all have been sent.
     missed: Vec<u32>,
     /// Those whose rows were written anew.
@@ -276,7 +290,7 @@ pub struct Finding {
 impl Finding {
     /// Takes note of it in the open transaction; true if the table is read anew for it.
     pub fn settle(&self, stream: &Stream, synced: &SyncedTable) -> Result<bool> {
-        table::store_marks(synced.id, self.marks.iter().map(|(member, marks)| (*member, marks)))?;
+        table::store_marks(synced.id, &self.marks)?;
         let (kind, reason) = if !self.missed.is_empty() {
             let reason = format!(
                 "{} may not have been in publication {} all the time",

@@ -1,6 +1,6 @@
 //! Columns that change at the source, at their place in the stream.
 
-use super::Session;
+use super::{Session, enums};
 use crate::catalog::incident::{self, IncidentKind};
 use crate::catalog::table::{self, OnDrift, SyncedTable};
 use crate::decode::pgoutput::Relation;
@@ -9,6 +9,7 @@ use crate::drift::{self, Step, ask, fix};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::libpq::Connection;
 use crate::pg::{subxact, xact};
+use crate::source::postgres::upkeep::Heartbeat;
 
 /// Whether a table goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,16 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Follows the labels of enums, where they may be others than when that was last done.
+    pub(super) fn follow_labels(&mut self, heartbeat: &Heartbeat) -> Result<()> {
+        if heartbeat.labels.is_none() || heartbeat.labels == self.labels {
+            return Ok(());
+        }
+        enums::follow(&self.access, self.stream.id)?;
+        self.labels.clone_from(&heartbeat.labels);
+        Ok(())
+    }
+
     /// Has tables followed again whose changes have passed by for long enough.
     pub(super) fn end_passing(&mut self) -> Result<()> {
         for id in self.applier.awaiting(self.position) {
@@ -153,6 +164,14 @@ impl Session<'_> {
         connection: &mut Connection,
     ) -> Result<Taken> {
         let stream = self.stream.id;
+        let mut steps = steps.to_vec();
+        if synced.on_drift == OnDrift::Ignore {
+            // Which has been told before.
+            steps.retain(|step| match step {
+                Step::Add(column) => !self.applier.is_left_out(synced.id, &column.name),
+                _ => true,
+            });
+        }
         let done = self.applier.within(|_| {
             subxact::run(|| {
                 if let Some(key) = key {
@@ -161,7 +180,7 @@ impl Session<'_> {
                 if steps.is_empty() {
                     return Ok(Done::Unchanged);
                 }
-                evolve::evolve(stream, synced, steps, connection)
+                evolve::evolve(stream, synced, &steps, connection)
             })
         });
         match done {

@@ -171,6 +171,7 @@ impl<'e> Session<'e> {
             changed_at: now,
             reload_due: false,
             heartbeat: None,
+            labels: None,
             publication,
             heard_at: now,
             placed: HashSet::new(),
