@@ -11,7 +11,7 @@ use crate::pg::wait::Deadline;
 use crate::pg::{subxact, xact};
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control};
-use crate::source::postgres::quote::{array_literal, quote_ident};
+use crate::source::postgres::quote::{array_literal, quote_ident, quote_literal};
 use pgrx::{PgSqlErrorCode, Spi, pg_sys};
 use serde::Deserialize;
 
@@ -72,7 +72,7 @@ pub fn follow(access: &ServerAccess, stream_id: i32) -> Result<bool> {
 /// can't be told. A label never goes: one that the source no longer has was renamed there, and the
 /// rows that hold it hold the new one.
 fn changes(here: &[String], there: &[String]) -> Option<Vec<String>> {
-    let quote = |label: &String| pgrx::spi::quote_literal(label);
+    let quote = |label: &String| quote_literal(label);
     let kept: Vec<&String> = there.iter().filter(|label| here.contains(label)).collect();
     if kept.into_iter().eq(here) {
         let new = there.iter().enumerate().filter(|(_, label)| !here.contains(label));
