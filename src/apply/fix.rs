@@ -2,6 +2,7 @@
 
 use crate::catalog::table::{SyncedTable, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::source::postgres::quote::comment;
 use pgrx::{PgSqlErrorCode, Spi};
 
 /// Statements to paste, the last of which has the table followed again. What is no statement stands
@@ -31,7 +32,7 @@ fn as_statement(hint: &str) -> String {
     if is_statement && !hint.contains('…') {
         return hint.to_owned();
     }
-    format!("-- {}", hint.replace('\n', " "))
+    comment(hint)
 }
 
 /// What helps where a foreign key that points at the table refuses a delete: either the row stays,
@@ -56,10 +57,13 @@ fn refused_delete(synced: &SyncedTable, message: &str) -> Result<Option<String>>
         Err(error) => return Err(spi_error(error)),
     };
     Ok(Some(format!(
-        "-- Constraint {constraint} refuses the delete. It may say ON DELETE CASCADE, or SET NULL:\n\
-         -- {cascade};\n\
+        "{}\n{}\n\
          -- or rows that are gone at the source stay here, marked:\n\
          SELECT ods.alter_synced_table({}, on_delete => 'mark');",
+        comment(&format!(
+            "Constraint {constraint} refuses the delete. It may say ON DELETE CASCADE, or SET NULL:"
+        )),
+        comment(&format!("{cascade};")),
         pgrx::spi::quote_literal(synced.display())
     )))
 }

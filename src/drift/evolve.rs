@@ -13,6 +13,7 @@ use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::guard::Writing;
 use crate::pg::libpq::Connection;
 use crate::pg::owner::ActingAs;
+use crate::source::postgres::quote::comment;
 use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 use std::collections::BTreeMap;
@@ -45,14 +46,16 @@ pub fn check_key(synced: &SyncedTable, theirs: &[String]) -> Result<()> {
     if theirs.is_empty() {
         let what = format!("its changes no longer carry the key ({ours})");
         let there = fix::source(synced);
-        let first = format!(
-            "-- At the source: ALTER TABLE {there} REPLICA IDENTITY DEFAULT; with a primary key ({ours})"
-        );
+        let first = comment(&format!(
+            "At the source: ALTER TABLE {there} REPLICA IDENTITY DEFAULT; with a primary key ({ours})"
+        ));
         return Err(fix::halt(synced, what, fix::resume_after(synced, first)));
     }
     let what = format!("rows are told apart by ({now}), no longer by ({ours})");
-    let change =
-        format!("-- ALTER TABLE {} DROP CONSTRAINT …, ADD PRIMARY KEY ({now});", synced.display());
+    let change = comment(&format!(
+        "ALTER TABLE {} DROP CONSTRAINT …, ADD PRIMARY KEY ({now});",
+        synced.display()
+    ));
     Err(fix::halt(synced, what, fix::again(synced, &change, None)?))
 }
 
@@ -89,7 +92,7 @@ pub fn explain(synced: &SyncedTable, error: OdsError) -> std::result::Result<Ods
         // The right to make a type does not come by waiting.
         kind if kind.retry() == Retry::Backoff && kind != ErrorKind::Forbidden => Err(error),
         _ => {
-            let first = error.hint.as_ref().map_or_else(String::new, |hint| format!("-- {hint}\n"));
+            let first = error.hint.as_ref().map_or_else(String::new, |hint| comment(hint) + "\n");
             Ok(fix::halt(synced, &error.message, format!("{first}{}", fix::evolve(synced))))
         }
     }
@@ -381,7 +384,7 @@ fn drop_column(
     let what = describe(synced, &step);
     if column.key_position.is_some() {
         let what = format!("{what}, which was part of the key");
-        let change = format!("-- ALTER TABLE {} ADD PRIMARY KEY (…);", synced.display());
+        let change = comment(&format!("ALTER TABLE {} ADD PRIMARY KEY (…);", synced.display()));
         return Err(fix::halt(synced, what, fix::again(synced, &change, None)?));
     }
     let Some(target) = &column.target_name else { return Ok((what, Write::Drop(number))) };

@@ -2,6 +2,7 @@
 
 use crate::catalog::table::{SyncedTable, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::source::postgres::quote::comment;
 use pgrx::Spi;
 
 /// The error of a change that halts its table; `fix` is a script.
@@ -32,9 +33,10 @@ pub fn resume_after(synced: &SyncedTable, first: impl std::fmt::Display) -> Stri
 /// What helps where something here needs a column as it was.
 pub fn dependents(synced: &SyncedTable, on: &str) -> String {
     format!(
-        "-- Change or drop what needs it ({on}), and then:\n{}\n-- Or leave the table as it is: {}",
+        "{}\n{}\n{}",
+        comment(&format!("Change or drop what needs it ({on}), and then:")),
         synced.resume_sql(),
-        alter(synced, "ignore")
+        comment(&format!("Or leave the table as it is: {}", alter(synced, "ignore")))
     )
 }
 
@@ -57,7 +59,7 @@ pub fn again(synced: &SyncedTable, change: &str, key: Option<&[String]>) -> Resu
                 || coalesce(pg_catalog.format(', key => %L', $3), '') \
                 || coalesce(pg_catalog.format(', transform => %L', t.transform), '') \
                 || coalesce(pg_catalog.format(', filter => %L', t.filter), '') \
-                || pg_catalog.format(', on_delete => %L, on_drift => %L);', t.on_delete, t.on_drift) \
+                || pg_catalog.format(', on_delete => %L, on_drift => %L, on_error => %L);', t.on_delete, t.on_drift, t.on_error) \
            FROM ods.synced_table t JOIN ods.stream s USING (stream_id) WHERE t.table_id = $1",
         &[synced.id.into(), synced.display().into(), key.map(<[String]>::to_vec).into()],
     )

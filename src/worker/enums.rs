@@ -11,7 +11,7 @@ use crate::pg::wait::Deadline;
 use crate::pg::{subxact, xact};
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control};
-use crate::source::postgres::quote::{array_literal, quote_ident, quote_literal};
+use crate::source::postgres::quote::{array_literal, comment, quote_ident, quote_literal};
 use pgrx::{PgSqlErrorCode, Spi, pg_sys};
 use serde::Deserialize;
 
@@ -149,8 +149,10 @@ fn tell_unlike(stream_id: i32, here: &Local, there: &[String]) -> Result<()> {
     let message = format!(
         "enum {name} has other labels at the source, and which stands for which can't be told"
     );
-    let fix =
-        format!("-- ALTER TYPE {name} RENAME VALUE … TO …; until they are {}", there.join(", "));
+    let fix = comment(&format!(
+        "ALTER TYPE {name} RENAME VALUE … TO …; until they are {}",
+        there.join(", ")
+    ));
     tell(stream_id, here, &message, Some(&fix))
 }
 

@@ -218,10 +218,10 @@ const HALTS: &[(&str, &str, &str, &str, &str)] = &[
     ),
     (
         "",
-        "",
+        ", on_error => 'halt'",
         "ALTER TABLE t ALTER b TYPE varchar(4) USING left(b, 2)",
         "character varying(4) now",
-        "create_synced_table",
+        "on_error => 'halt')",
     ),
     (
         "CREATE VIEW v AS SELECT a FROM t",

@@ -75,9 +75,20 @@ fn parse_ident(text: &str) -> Option<(String, &str)> {
     None
 }
 
+/// A comment of one line. Names and values may hold line ends, after which SQL would go on in a
+/// script that a person pastes.
+pub fn comment(text: &str) -> String {
+    format!("-- {}", text.replace(['\n', '\r'], " "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_leaves_a_comment() {
+        assert_eq!(comment("a\nDROP TABLE t;\rb"), "-- a DROP TABLE t; b");
+    }
 
     #[test]
     fn identifiers_are_quoted() {
