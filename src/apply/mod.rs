@@ -12,6 +12,7 @@ pub mod parked;
 mod parts;
 mod pass;
 pub mod route;
+mod sift;
 pub mod statements;
 pub mod target;
 pub mod write;

@@ -246,6 +246,14 @@ pub fn park_read(table: &mut Table, key: Key, row: Option<Vec<Option<Vec<u8>>>>,
     });
 }
 
+/// The keys that a change names, of which there may be two: the one its row had, and the one it has.
+pub fn keys_named(table: &Table, op: &Op<'_>) -> Result<Vec<Key>> {
+    let mut scratch = Scratch::default();
+    let event = scratch.read(table.synced.columns.len(), None, op).map_err(bad_change)?;
+    let (new, old) = keys_of(&event, &table.synced.key(), table.encoding)?;
+    Ok(new.into_iter().chain(old).collect())
+}
+
 /// The key that the event leaves its row at, none for a delete, and the one that its row had before
 /// where that is another.
 fn keys_of(

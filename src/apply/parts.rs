@@ -2,8 +2,9 @@
 
 use crate::apply::applier::Applier;
 use crate::apply::chunk::{key_text, missing_of, reconcile};
-use crate::apply::parked;
+use crate::apply::{parked, sift};
 use crate::catalog::dead_letter::Key;
+use crate::decode::cell::Cell;
 use crate::error::{Result, Retry};
 use crate::load::chunk::{Rows, key_of};
 use crate::load::copy_text;
@@ -11,9 +12,39 @@ use crate::load::loader::{Chunk, What};
 use crate::pg::subxact;
 use std::collections::HashSet;
 
-/// Reconciles a chunk in halves, down to single rows; the keys of rows that lack a value. Inside a
-/// transaction.
+/// Reconciles a chunk that can't be as a whole: those of its rows that the table's columns do not
+/// refuse, and then the others by halves; the keys of rows that lack a value. Inside a transaction.
 pub fn reconcile_in_parts(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Key>> {
+    let Some(table) = applier.table(chunk.table) else { return Ok(Vec::new()) };
+    let suspects: HashSet<usize> = match &chunk.what {
+        What::Range { .. } => {
+            let rows: Vec<_> = chunk.rows.iter().map(cells).collect();
+            sift::suspects(&mut table.target, rows.len(), |place| {
+                let cell =
+                    |value| Option::map_or(value, Cell::Null, |text: &Vec<u8>| Cell::Text(text));
+                Some(rows.get(place)?.iter().map(|value| cell(value.as_ref())).collect())
+            })?
+            .into_iter()
+            .collect()
+        }
+        What::Rereads { .. } | What::Sweep { .. } => HashSet::new(),
+    };
+    if suspects.is_empty() {
+        return reconcile_halves(applier, chunk);
+    }
+    let (refused, others): (Vec<usize>, Vec<usize>) =
+        (0..chunk.rows.len()).partition(|row| suspects.contains(row));
+    let part =
+        |rows: Vec<usize>| part(chunk, chunk.what.clone(), chunk.rows.part(rows.into_iter()));
+    let mut rereads = reconcile_halves(applier, &part(others))?;
+    for row in refused {
+        rereads.extend(reconcile_halves(applier, &part(vec![row]))?);
+    }
+    Ok(rereads)
+}
+
+/// Reconciles a chunk in halves, down to single rows.
+fn reconcile_halves(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Key>> {
     match subxact::run(|| reconcile(applier, chunk)) {
         Ok(rereads) => {
             heal(applier, chunk)?;
@@ -38,8 +69,8 @@ pub fn reconcile_in_parts(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Ke
                 applier.check_letters(chunk.table);
                 return Ok(Vec::new());
             };
-            let mut rereads = reconcile_in_parts(applier, &first)?;
-            rereads.extend(reconcile_in_parts(applier, &second)?);
+            let mut rereads = reconcile_halves(applier, &first)?;
+            rereads.extend(reconcile_halves(applier, &second)?);
             Ok(rereads)
         }
     }
@@ -79,21 +110,18 @@ fn cells(line: &[u8]) -> Vec<Option<Vec<u8>>> {
         .collect()
 }
 
+/// Some rows of a chunk.
+fn part(chunk: &Chunk, what: What, rows: Rows) -> Chunk {
+    Chunk { table: chunk.table, what, rows, last_key: None, is_last: false, rate: None }
+}
+
 /// Two halves of a chunk that tells about more than one key.
 fn split(chunk: &Chunk, key: &[usize], encoding: i32) -> Result<Option<(Chunk, Chunk)>> {
-    let part = |what: What, rows: Rows| Chunk {
-        table: chunk.table,
-        what,
-        rows,
-        last_key: None,
-        is_last: false,
-        rate: None,
-    };
     Ok(match &chunk.what {
         What::Range { .. } if chunk.rows.len() < 2 => None,
         What::Range { .. } => {
             let half = chunk.rows.len() / 2;
-            let of = |rows: Rows| part(chunk.what.clone(), rows);
+            let of = |rows: Rows| part(chunk, chunk.what.clone(), rows);
             Some((of(chunk.rows.part(0..half)), of(chunk.rows.part(half..chunk.rows.len()))))
         }
         What::Rereads { keys } if keys.len() < 2 => None,
@@ -105,7 +133,7 @@ fn split(chunk: &Chunk, key: &[usize], encoding: i32) -> Result<Option<(Chunk, C
                         .and_then(|key| key_text(key.iter().map(Vec::as_slice), encoding).ok())
                         .is_some_and(|key| wanted.contains(&key))
                 });
-                part(What::Rereads { keys: keys.to_vec() }, chunk.rows.part(rows))
+                part(chunk, What::Rereads { keys: keys.to_vec() }, chunk.rows.part(rows))
             };
             let (first, second) = keys.split_at(keys.len() / 2);
             Some((of(first), of(second)))
@@ -118,7 +146,7 @@ fn split(chunk: &Chunk, key: &[usize], encoding: i32) -> Result<Option<(Chunk, C
             let of = |keys: &[Key]| {
                 let mut rows = Rows::new(chunk.rows.snapshot.clone(), chunk.rows.mark);
                 (1..=keys.len()).for_each(|place| rows.push(place.to_string().as_bytes()));
-                part(What::Sweep { keys: keys.to_vec() }, rows)
+                part(chunk, What::Sweep { keys: keys.to_vec() }, rows)
             };
             let (first, second) = missing.split_at(missing.len() / 2);
             Some((of(first), of(second)))

@@ -5,7 +5,7 @@ use crate::catalog::table::{SyncedTable, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::row_store::{ColumnType, RowType};
 use crate::pg::spi::{Connection, Statement};
-use crate::pg::{encoding, relcache};
+use crate::pg::{collation, encoding, relcache};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;
@@ -97,6 +97,8 @@ pub struct Target {
     /// Whether COPY reads every value as it is meant: a `"char"` above 127 is no valid text in most
     /// encodings, and what newer servers write in its stead is read by newer ones only.
     pub may_copy: bool,
+    /// Whether keys that are equal are written alike, as 1.0 and 1.00 are not.
+    pub keys_are_exact: bool,
     values: RowType,
     keys: RowType,
     origins: RowType,
@@ -201,6 +203,10 @@ impl Target {
             encoding,
             converts: encoding != encoding::number_of_database(),
             may_copy: types.iter().all(|(type_oid, ..)| *type_oid != pg_sys::CHAROID),
+            keys_are_exact: key.iter().all(|&column| {
+                let (type_oid, _, collation) = types[column];
+                is_written_one_way(type_oid) && collation::is_deterministic(collation)
+            }),
             shape,
             values: RowType::new(&values, encoding)?,
             keys: RowType::new(&keys, encoding)?,
@@ -214,6 +220,11 @@ impl Target {
     /// The encoding that COPY is to read text in, by name.
     pub fn encoding_name(&self) -> String {
         encoding::name(encoding::to_copy_from(self.encoding))
+    }
+
+    /// The type of rows `v0…, committed_at`.
+    pub fn values(&mut self) -> &mut RowType {
+        &mut self.values
     }
 
     fn row_type(&mut self, rows: Rows) -> &mut RowType {
@@ -293,6 +304,25 @@ fn attributes_of(relation: pg_sys::Oid) -> Result<std::collections::BTreeMap<Str
         })
         .collect()
     })
+}
+
+/// Whether equal values of a type have one text that a source writes, as of many types it has.
+fn is_written_one_way(type_oid: pg_sys::Oid) -> bool {
+    matches!(
+        type_oid,
+        pg_sys::BOOLOID
+            | pg_sys::INT2OID
+            | pg_sys::INT4OID
+            | pg_sys::INT8OID
+            | pg_sys::OIDOID
+            | pg_sys::UUIDOID
+            | pg_sys::TEXTOID
+            | pg_sys::VARCHAROID
+            | pg_sys::NAMEOID
+            | pg_sys::DATEOID
+            | pg_sys::TIMESTAMPOID
+            | pg_sys::TIMESTAMPTZOID
+    )
 }
 
 /// The type that a type name of the catalog means here.

@@ -3,9 +3,12 @@
 use super::table::{execute, spi_error};
 use crate::error::Result;
 use crate::source::postgres::quote::array_literal;
-use pgrx::JsonB;
 use pgrx::prelude::*;
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
+
+/// Letters that are stored by one statement.
+const AT_ONCE: usize = 1000;
 
 /// A key as text, in key order.
 pub type Key = Vec<String>;
@@ -44,9 +47,9 @@ pub struct Letter {
     /// What the change did.
     pub operation: Operation,
     /// The row, as far as the change tells it.
-    pub new_row: Option<serde_json::Value>,
+    pub new_row: Option<Json>,
     /// The row before, as far as the change tells it.
-    pub old_row: Option<serde_json::Value>,
+    pub old_row: Option<Json>,
     /// When it was committed at the source, in microseconds since 2000-01-01.
     pub committed_at_us: Option<i64>,
     /// Class and code of the error.
@@ -57,23 +60,39 @@ pub struct Letter {
 
 /// Keeps changes of a table; `position` is where the stream stands behind them.
 pub fn add(table_id: i32, letters: Vec<Letter>, position: &str) -> Result<()> {
-    for letter in letters {
-        let committed_at =
-            letter.committed_at_us.and_then(|us| TimestampWithTimeZone::try_from(us).ok());
+    let key_text = |key: &Key| array_literal(key.iter().map(String::as_str));
+    let json_text = |row: &Option<Json>| row.as_ref().map(Json::to_string);
+    let time = |us: i64| TimestampWithTimeZone::try_from(us).ok();
+    for letters in letters.chunks(AT_ONCE) {
+        let column = |text: fn(&Letter) -> Option<String>| -> Vec<Option<String>> {
+            letters.iter().map(text).collect()
+        };
+        let keys: Vec<String> = letters.iter().map(|letter| key_text(&letter.key)).collect();
+        let other_keys: Vec<Option<String>> =
+            letters.iter().map(|letter| letter.other_key.as_ref().map(key_text)).collect();
+        let new_rows: Vec<_> = letters.iter().map(|letter| json_text(&letter.new_row)).collect();
+        let old_rows: Vec<_> = letters.iter().map(|letter| json_text(&letter.old_row)).collect();
+        let times: Vec<_> =
+            letters.iter().map(|letter| letter.committed_at_us.and_then(time)).collect();
         execute(
-            "INSERT INTO ods.dead_letter (table_id, key, other_key, operation, new_row, old_row, position, committed_at, sqlstate, error) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "INSERT INTO ods.dead_letter (table_id, position, key, other_key, operation, new_row, old_row, committed_at, sqlstate, error) \
+             SELECT $1, $2, key::pg_catalog.text[], other_key::pg_catalog.text[], operation, \
+                    new_row::pg_catalog.jsonb, old_row::pg_catalog.jsonb, committed_at, sqlstate, error \
+             FROM ROWS FROM (pg_catalog.unnest($3::pg_catalog.text[]), pg_catalog.unnest($4::pg_catalog.text[]), pg_catalog.unnest($5::pg_catalog.text[]), pg_catalog.unnest($6::pg_catalog.text[]), \
+                    pg_catalog.unnest($7::pg_catalog.text[]), pg_catalog.unnest($8::pg_catalog.timestamptz[]), pg_catalog.unnest($9::pg_catalog.text[]), pg_catalog.unnest($10::pg_catalog.text[])) \
+                  WITH ORDINALITY AS l (key, other_key, operation, new_row, old_row, committed_at, sqlstate, error, place) \
+             ORDER BY place",
             &[
                 table_id.into(),
-                letter.key.into(),
-                letter.other_key.into(),
-                letter.operation.name().into(),
-                letter.new_row.map(JsonB).into(),
-                letter.old_row.map(JsonB).into(),
                 position.into(),
-                committed_at.into(),
-                letter.sqlstate.into(),
-                letter.error.into(),
+                keys.into(),
+                other_keys.into(),
+                column(|letter| Some(letter.operation.name().to_owned())).into(),
+                new_rows.into(),
+                old_rows.into(),
+                times.into(),
+                column(|letter| letter.sqlstate.clone()).into(),
+                column(|letter| Some(letter.error.clone())).into(),
             ],
         )?;
     }

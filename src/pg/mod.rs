@@ -3,6 +3,7 @@
 
 pub mod bgworker;
 pub mod clock;
+pub mod collation;
 pub mod condition;
 pub mod copy_from;
 pub mod database;

@@ -229,6 +229,17 @@ impl RowStore<'_> {
         self.rows += 1;
     }
 
+    /// Forgets the row that was set.
+    pub fn skip(&mut self) {
+        // SAFETY: nothing that lives there is used any more: every column is set anew for a row.
+        unsafe { pg_sys::MemoryContextReset(self.row_type.row_memory.raw()) };
+    }
+
+    /// The type of its rows.
+    pub fn row_type(&self) -> &RowType {
+        self.row_type
+    }
+
     /// How many rows were put.
     pub fn len(&self) -> u64 {
         self.rows

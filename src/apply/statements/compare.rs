@@ -14,14 +14,33 @@ pub struct Range {
 /// What tells one version of a row here from the next.
 const VERSION: &str = "pg_catalog.format('%s %s %s', t.tableoid, t.ctid, t.xmin)";
 
+/// The place in the batch that stands in a column of times, in microseconds.
+fn place(column: &str) -> String {
+    format!("((EXTRACT(epoch FROM {column}) - 946684800) * 1000000)::pg_catalog.int8")
+}
+
 impl Shape {
+    /// For a batch of whole rows `v0…` with their places as in [`Self::differing`], the places of
+    /// those that one of the `not_null` columns or of the `checks`, which are SQL over the target's
+    /// columns, refuses. None where there is neither.
+    pub fn refused(&self, not_null: &[String], checks: &[String]) -> Option<String> {
+        let nulls = not_null.iter().map(|column| format!("r.{} IS NULL", quote_ident(column)));
+        let broken = checks.iter().map(|check| format!("NOT ({check})"));
+        let conditions: Vec<String> = nulls.chain(broken).collect();
+        (!conditions.is_empty()).then(|| {
+            format!(
+                "SELECT {} FROM {} r WHERE {}",
+                place("r._ods_at"),
+                self.rows(),
+                conditions.join(" OR ")
+            )
+        })
+    }
+
     /// For a batch of whole rows `v0…`, those that reconciling would write: how they differ, their
     /// place in the batch, and the version of the row here. The column that tells the time of a
     /// commit holds the place instead, in microseconds.
     pub fn differing(&self) -> String {
-        let place = |column: &str| {
-            format!("((EXTRACT(epoch FROM {column}) - 946684800) * 1000000)::pg_catalog.int8")
-        };
         let targets = self.targets();
         let ours = list(&targets, ", ", |name| format!("t.{}", quote_ident(name)));
         let theirs = list(&targets, ", ", |name| format!("r.{}", quote_ident(name)));
