@@ -468,7 +468,7 @@ impl Applier {
                 continue;
             }
             table.parking.store(*id, position)?;
-            if !table.parking.is_empty() {
+            if table.parking.take_news() {
                 tell_parked(self.stream_id, &table.synced)?;
             }
         }

@@ -1,8 +1,10 @@
 //! Writes rows that were read from the source under what was streamed meanwhile.
 
 use crate::apply::applier::{Applier, Table};
+use crate::apply::differ;
 use crate::apply::parts;
 use crate::apply::pass::Pass;
+use crate::apply::target::Target;
 use crate::apply::write::{self, Mode};
 use crate::batch::Stamp;
 use crate::batch::TableBatch;
@@ -12,7 +14,7 @@ use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::chunk::{Rows, key_of};
 use crate::load::copy_text;
 use crate::load::loader::{Chunk, What};
-use crate::load::memory::Remembered;
+use crate::load::memory::{Remembered, Touched};
 use crate::pg::copy_from::{CopySource, copy_from};
 use crate::pg::owner::ActingAs;
 use crate::pg::{encoding, xact};
@@ -235,6 +237,11 @@ pub(super) fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<
     let mut batch = TableBatch::new(shape);
     let mut touched = memory.touches(&chunk.rows.snapshot);
     match &chunk.what {
+        What::Range { .. } if target.keys_are_exact || touched.is_empty() => {
+            let key = synced.key();
+            let rows = not_as_here(target, &chunk.rows, &key, &mut touched)?;
+            push_rows(&mut batch, &rows)?;
+        }
         What::Range { .. } => push_rows(&mut batch, &chunk.rows)?,
         What::Rereads { keys } => {
             let key = synced.key();
@@ -269,6 +276,26 @@ pub(super) fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<
     }
     let written = write::write(target, &mut batch, Mode::Reconcile)?;
     Ok(written.rereads)
+}
+
+/// Those rows that differ from what is here, and those that streamed changes go over.
+fn not_as_here(
+    target: &mut Target,
+    rows: &Rows,
+    key: &[usize],
+    touched: &mut Touched,
+) -> Result<Rows> {
+    let Some(_pass) = Pass::take(target)? else { return Ok(rows.part(std::iter::empty())) };
+    let differing: HashSet<usize> = differ::differing(target, rows, 0)?
+        .iter()
+        .filter_map(|row| row.get(1)?.as_ref()?.to_str().ok()?.parse().ok())
+        .collect();
+    let mut matters = |row: &usize| {
+        differing.contains(row)
+            || (!touched.is_empty()
+                && key_of(rows.line(*row), key).is_none_or(|key| touched.contains(cells(&key))))
+    };
+    Ok(rows.part((0..rows.len()).filter(|row| matters(row))))
 }
 
 /// A key as the source writes it.

@@ -6,6 +6,7 @@
 pub mod applier;
 pub mod bulk;
 pub mod chunk;
+pub mod differ;
 mod fix;
 mod guarded;
 pub mod parked;

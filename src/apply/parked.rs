@@ -15,13 +15,17 @@ use crate::decode::change::{Old, Op};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::pg::{encoding, subxact};
 use serde_json::{Map, Value as Json};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// What is kept of a table's keys between commits.
 #[derive(Default)]
 pub struct Parking {
     /// The parked keys, in the catalog and in `letters`.
-    keys: BTreeMap<Key, Parked>,
+    keys: HashMap<Key, Parked>,
+    /// How many letters these keys have.
+    count: usize,
+    /// Whether a person was told that keys are parked.
+    is_told: bool,
     /// Letters to be stored with the next commit.
     letters: Vec<Letter>,
     /// Keys to be healed with the next commit.
@@ -42,8 +46,9 @@ pub enum Fate {
 
 impl Parking {
     /// What the catalog holds.
-    pub fn new(keys: BTreeMap<Key, Parked>) -> Self {
-        Self { keys, ..Self::default() }
+    pub fn new(keys: HashMap<Key, Parked>) -> Self {
+        let count = count_of(&keys);
+        Self { keys, count, ..Self::default() }
     }
 
     /// Whether no key is parked.
@@ -53,7 +58,13 @@ impl Parking {
 
     /// How many letters there are, stored or not.
     pub fn count(&self) -> usize {
-        self.keys.values().map(|parked| parked.letters).sum()
+        self.count
+    }
+
+    /// Whether a person is yet to be told that keys are parked; once only, until none is.
+    pub fn take_news(&mut self) -> bool {
+        self.is_told &= !self.keys.is_empty();
+        !self.keys.is_empty() && !std::mem::replace(&mut self.is_told, true)
     }
 
     /// Keeps a change.
@@ -63,6 +74,7 @@ impl Parking {
             let parked = self.keys.entry(key.clone()).or_default();
             parked.letters += 1;
             parked.is_paired |= is_paired;
+            self.count += 1;
         }
         self.letters.push(letter);
     }
@@ -72,6 +84,7 @@ impl Parking {
         for key in keys {
             if let Some(parked) = self.keys.remove(key) {
                 self.is_unsure |= parked.is_paired;
+                self.count -= parked.letters;
                 self.letters.retain(|letter| letter.key != *key);
                 self.healed.push(key.clone());
             }
@@ -88,6 +101,7 @@ impl Parking {
         }
         if std::mem::take(&mut self.is_unsure) {
             self.keys = dead_letter::parked(table_id)?;
+            self.count = count_of(&self.keys);
         }
         Ok(())
     }
@@ -100,9 +114,14 @@ impl Parking {
     /// Forgets every key.
     pub fn clear(&mut self) {
         self.keys.clear();
+        self.count = 0;
         self.letters.clear();
         self.healed.clear();
     }
+}
+
+fn count_of(keys: &HashMap<Key, Parked>) -> usize {
+    keys.values().map(|parked| parked.letters).sum()
 }
 
 /// Looks whether a change concerns a parked key, and settles it there if it does. Inside a transaction.

@@ -5,14 +5,12 @@
 //! unique index may refuse one that isn't.
 
 use crate::apply::pass::Pass;
-use crate::apply::target::Target;
-use crate::catalog::table::spi_error;
+use crate::apply::target::{Kind, Target};
 use crate::decode::cell::Cell;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::pg::row_store::RowStore;
-use crate::pg::spi::{Connection, Statement};
+use crate::pg::spi::Connection;
 use crate::pg::subxact;
-use pgrx::Spi;
 use std::cell;
 
 /// The places of the suspicious ones among `count` rows, ascending. `row` gives the values of one in
@@ -23,11 +21,15 @@ pub fn suspects<'r>(
     row: impl Fn(usize) -> Option<Vec<Cell<'r>>>,
 ) -> Result<Vec<usize>> {
     let Some(_pass) = Pass::take(target)? else { return Ok(Vec::new()) };
-    let (not_null, checks) = constraints(target)?;
-    let sql = target.shape.refused(&not_null, &checks);
+    let prepared = subxact::run(|| {
+        let spi = Connection::open()?;
+        target.statement(&spi, &Kind::Refused).map(|_| ())
+    });
+    raised(prepared)?;
+    let (statement, row_type) = target.refusal();
+    let mut rows = row_type.store();
+    let store = &mut rows;
     let mut suspects = Vec::new();
-    let row_type = target.values();
-    let mut store = row_type.store();
     let (next, text) = (cell::Cell::new(0), cell::RefCell::new(Vec::new()));
     while next.get() < count {
         let read = subxact::run(|| {
@@ -35,7 +37,7 @@ pub fn suspects<'r>(
                 let place = next.get();
                 next.set(place + 1);
                 if let Some(values) = row(place) {
-                    put(&mut store, &values, place, &mut text.borrow_mut())?;
+                    put(store, &values, place, &mut text.borrow_mut())?;
                 }
             }
             Ok(())
@@ -46,24 +48,29 @@ pub fn suspects<'r>(
             Err(error) => return Err(error),
         }
     }
-    let Some(sql) = sql else { return Ok(suspects) };
-    let refused = subxact::run(|| {
-        let spi = Connection::open()?;
-        let statement = Statement::prepare(&spi, &sql, store.row_type(), store.len() as f64)?;
-        statement.rows(&spi, &store)
-    });
-    match refused {
-        Ok(rows) => suspects.extend(
-            rows.iter()
+    if let Some(statement) = statement {
+        let refused = subxact::run(|| {
+            let spi = Connection::open()?;
+            statement.rows(&spi, store)
+        });
+        suspects.extend(
+            raised(refused)?
+                .iter()
+                .flatten()
                 .filter_map(|row| row.first()?.as_ref()?.to_str().ok()?.parse::<usize>().ok()),
-        ),
-        // A person's SQL has raised for a row that it doesn't tell.
-        Err(error) if error.kind.retry() == Retry::Never => {}
-        Err(error) => return Err(error),
+        );
     }
     suspects.sort_unstable();
     suspects.dedup();
     Ok(suspects)
+}
+
+/// Nothing where a person's SQL has raised, which doesn't tell for what row.
+fn raised<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if error.kind.retry() == Retry::Never => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// Reads the values of a row; where they are all there, they are put into the store, with their place
@@ -95,28 +102,4 @@ fn put(
     store.set_timestamp(values.len(), i64::try_from(place).ok());
     store.put();
     Ok(())
-}
-
-/// Columns of the target that hold no NULL, and CHECK constraints over columns that are written.
-fn constraints(target: &Target) -> Result<(Vec<String>, Vec<String>)> {
-    let targets = target.shape.targets();
-    Spi::connect(|client| {
-        let text = |sql: &str| -> Result<Vec<String>> {
-            let rows = client
-                .select(sql, None, &[target.relation.into(), targets.clone().into()])
-                .map_err(spi_error)?;
-            Ok(rows.filter_map(|row| row.get::<String>(1).ok().flatten()).collect())
-        };
-        let not_null = text(
-            "SELECT attname::text FROM pg_catalog.pg_attribute \
-             WHERE attrelid = $1 AND attnotnull AND NOT attisdropped AND attname = ANY ($2)",
-        )?;
-        let checks = text(
-            "SELECT pg_catalog.pg_get_expr(c.conbin, c.conrelid) FROM pg_catalog.pg_constraint c \
-             WHERE c.conrelid = $1 AND c.contype = 'c' AND c.conkey <@ ( \
-                   SELECT pg_catalog.array_agg(attnum) FROM pg_catalog.pg_attribute \
-                   WHERE attrelid = $1 AND NOT attisdropped AND attname = ANY ($2))",
-        )?;
-        Ok((not_null, checks))
-    })
 }

@@ -38,6 +38,8 @@ pub enum Kind {
     Differing,
     /// Tell which keys have a row.
     Present,
+    /// Tell which whole rows the table's constraints refuse.
+    Refused,
 }
 
 /// The relation that a statement reads.
@@ -63,7 +65,8 @@ impl Kind {
             | Self::UpdateWhole(_)
             | Self::UpdatePresent(_)
             | Self::DeleteFiltered
-            | Self::Differing => Rows::Values,
+            | Self::Differing
+            | Self::Refused => Rows::Values,
             Self::Delete => Rows::Keys,
             Self::DeleteMoved => Rows::Origins,
             Self::MoveKey => Rows::Moves,
@@ -222,9 +225,10 @@ impl Target {
         encoding::name(encoding::to_copy_from(self.encoding))
     }
 
-    /// The type of rows `v0…, committed_at`.
-    pub fn values(&mut self) -> &mut RowType {
-        &mut self.values
+    /// The statement that tells which rows constraints refuse, if it was asked for and there are any,
+    /// with the type of the rows it reads.
+    pub fn refusal(&mut self) -> (Option<&Statement>, &mut RowType) {
+        (self.statements.get(&Kind::Refused), &mut self.values)
     }
 
     fn row_type(&mut self, rows: Rows) -> &mut RowType {
@@ -257,6 +261,10 @@ impl Target {
                 Kind::ReadLocal => Some(self.shape.read_local()),
                 Kind::Differing => Some(self.shape.differing()),
                 Kind::Present => Some(self.shape.present()),
+                Kind::Refused => {
+                    let (not_null, checks) = constraints(self.relation, &self.shape.targets())?;
+                    self.shape.refused(&not_null, &checks)
+                }
             };
             let Some(sql) = sql else { return Ok(None) };
             let statement =
@@ -340,4 +348,27 @@ fn local_type(name: &str) -> Result<(pg_sys::Oid, i32, pg_sys::Oid)> {
             format!("the source's type {name} does not exist in this database"),
         )),
     }
+}
+
+/// Columns of the target that hold no NULL, and CHECK constraints over columns that are written.
+fn constraints(relation: pg_sys::Oid, targets: &[String]) -> Result<(Vec<String>, Vec<String>)> {
+    Spi::connect(|client| {
+        let text = |sql: &str| -> Result<Vec<String>> {
+            let rows = client
+                .select(sql, None, &[relation.into(), targets.to_vec().into()])
+                .map_err(spi_error)?;
+            Ok(rows.filter_map(|row| row.get::<String>(1).ok().flatten()).collect())
+        };
+        let not_null = text(
+            "SELECT attname::text FROM pg_catalog.pg_attribute \
+             WHERE attrelid = $1 AND attnotnull AND NOT attisdropped AND attname = ANY ($2)",
+        )?;
+        let checks = text(
+            "SELECT pg_catalog.pg_get_expr(c.conbin, c.conrelid) FROM pg_catalog.pg_constraint c \
+             WHERE c.conrelid = $1 AND c.contype = 'c' AND c.conkey <@ ( \
+                   SELECT pg_catalog.array_agg(attnum) FROM pg_catalog.pg_attribute \
+                   WHERE attrelid = $1 AND NOT attisdropped AND attname = ANY ($2))",
+        )?;
+        Ok((not_null, checks))
+    })
 }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::source::postgres::quote::array_literal;
 use pgrx::prelude::*;
 use serde_json::Value as Json;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// Letters that are stored by one statement.
 const AT_ONCE: usize = 1000;
@@ -109,7 +109,7 @@ pub struct Parked {
 }
 
 /// The parked keys of a table.
-pub fn parked(table_id: i32) -> Result<BTreeMap<Key, Parked>> {
+pub fn parked(table_id: i32) -> Result<HashMap<Key, Parked>> {
     Spi::connect(|client| {
         let rows = client
             .select(
@@ -118,7 +118,7 @@ pub fn parked(table_id: i32) -> Result<BTreeMap<Key, Parked>> {
                 &[table_id.into()],
             )
             .map_err(spi_error)?;
-        let mut keys: BTreeMap<Key, Parked> = BTreeMap::new();
+        let mut keys: HashMap<Key, Parked> = HashMap::new();
         for row in rows {
             let key: Option<Key> = row.get(1).map_err(spi_error)?;
             let other: Option<Key> = row.get(2).map_err(spi_error)?;

@@ -1,8 +1,9 @@
 //! The SQL that reads a chunk from the source, and the rows it brought.
 //!
 //! A chunk is read in one short transaction that tells its snapshot, and the WAL position when that
-//! snapshot was already taken: the mark. A committed transaction id behind it makes the stream pass
-//! the mark even on an idle source.
+//! snapshot was already taken: the mark. A transaction behind it that holds nothing but a message
+//! makes the stream pass the mark even on an idle source; one that only takes a transaction id would
+//! do so too, but its commit is not flushed at once.
 
 use crate::error::OdsError;
 use crate::load::copy_text::{self, Field};
@@ -138,7 +139,7 @@ impl ChunkSource {
              SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text; \
              COPY ({select}) TO STDOUT (ENCODING{}); \
              COMMIT; \
-             SELECT pg_catalog.txid_current()",
+             SELECT pg_catalog.pg_logical_emit_message(true, 'ods', '')",
             literal(&self.encoding)
         )
     }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// Rows of the first chunk of a member, from which the width of a row is learnt.
 const FIRST_CHUNK_ROWS: usize = 2_000;
 /// Keys of one question in a sweep.
-const SWEEP_KEYS: i64 = 5_000;
+const SWEEP_KEYS: i64 = 20_000;
 /// Keys of one question for rows that lack a value.
 const REREAD_KEYS: usize = 1_000;
 /// Chunks that wait for the stream to pass their mark hold this many times the bytes of one at most.

@@ -235,11 +235,6 @@ impl RowStore<'_> {
         unsafe { pg_sys::MemoryContextReset(self.row_type.row_memory.raw()) };
     }
 
-    /// The type of its rows.
-    pub fn row_type(&self) -> &RowType {
-        self.row_type
-    }
-
     /// How many rows were put.
     pub fn len(&self) -> u64 {
         self.rows

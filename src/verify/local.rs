@@ -2,12 +2,12 @@
 
 use super::{Differences, Kind, Stretch, Verification, odd};
 use crate::apply::chunk::bytes;
+use crate::apply::differ;
 use crate::apply::statements::compare::Range;
 use crate::apply::target::Kind as StatementKind;
 use crate::catalog::table::spi_error;
 use crate::error::Result;
 use crate::load::chunk::Rows;
-use crate::load::copy_text;
 use crate::pg::owner::ActingAs;
 use crate::pg::spi::Connection;
 use crate::pg::xact;
@@ -34,26 +34,7 @@ impl Verification {
         let Self { place, target, table, .. } = self;
         let found = place.step(|| {
             let _acting = ActingAs::reader_of(table.relation)?;
-            let spi = Connection::open()?;
-            let Some((statement, row_type)) = target.statement(&spi, &StatementKind::Differing)?
-            else {
-                return Ok(Vec::new());
-            };
-            let mut store = row_type.store();
-            let mut value = Vec::new();
-            for (number, line) in (0i64..).zip(rows.iter()) {
-                let mut width = 0;
-                for field in copy_text::fields(line).skip(skip) {
-                    value.clear();
-                    let is_text = field.unescape_into(&mut value);
-                    value.push(0);
-                    store.set_text(width, is_text.then_some(value.as_slice()));
-                    width += 1;
-                }
-                store.set_timestamp(width, Some(number));
-                store.put();
-            }
-            statement.rows(&spi, &store)
+            differ::differing(target, rows, skip)
         })?;
         found
             .iter()
