@@ -1,7 +1,7 @@
 //! Which tables may become synced tables, and which may be partitions of one.
 
 use crate::error::{ErrorKind, OdsError, Result};
-use crate::pg::{relcache, utility};
+use crate::pg::{relcache, subscription};
 use pgrx::pg_sys::Oid;
 
 /// What is wrong with a table or partition that a stream is to write.
@@ -105,7 +105,7 @@ pub fn check_adoptable(relation: Oid) -> Result<()> {
         };
         return refuse(why, flaw.fix(&member_name));
     }
-    let subscribed = utility::subscribed(None);
+    let subscribed = subscription::subscribed(None);
     if family.iter().any(|member| subscribed.contains(member)) {
         return refuse(
             "A native subscription writes it.".to_owned(),

@@ -9,8 +9,8 @@ use super::synced::{self, Columns};
 use super::{guarded, release};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
-use crate::pg::utility::{self, Conversion, Slot, Statement, TableChange};
-use crate::pg::{extension, relcache};
+use crate::pg::utility::{Conversion, Slot, Statement, TableChange};
+use crate::pg::{extension, relcache, subscription as native};
 use pgrx::pg_sys::Oid;
 
 type Pending = Box<dyn FnOnce() -> Result<()>>;
@@ -243,7 +243,7 @@ pub(super) fn check_key_index(index: Oid, verb: &str) -> Result<()> {
 
 /// Refuses a subscription whose list of tables, just written, holds a synced one.
 fn check_subscription(subscription: &str, slot: Slot) -> Result<()> {
-    let written = utility::subscribed(Some(subscription));
+    let written = native::subscribed(Some(subscription));
     // Whoever is having one of them synced is waited for, and whoever comes later sees the list.
     if extension::table(c"synced_table").is_some() {
         written.iter().for_each(|relation| relcache::lock_as_writer(*relation));
@@ -254,7 +254,7 @@ fn check_subscription(subscription: &str, slot: Slot) -> Result<()> {
         return Ok(());
     };
     if slot == Slot::Made {
-        utility::drop_subscription(subscription);
+        native::drop(subscription);
     }
     Err(refuse(
         root,

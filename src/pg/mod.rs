@@ -27,6 +27,7 @@ pub mod row_store;
 pub mod scan;
 pub mod shmem;
 pub mod spi;
+pub mod subscription;
 pub mod subxact;
 pub mod top_level;
 pub mod utility;

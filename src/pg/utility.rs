@@ -1,10 +1,12 @@
 //! Utility statements, as far as they concern synced tables: parse nodes in, an enum out.
 
+mod owned;
+
 use super::string;
+use owned::{Class, may_copy, may_create_database, owned, owned_database, owned_server, owns};
 use pgrx::PgList;
-use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::pg_sys::{self, NodeTag, Oid};
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
 
 /// Whether dependent objects go too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -425,151 +427,3 @@ unsafe fn option(options: *mut pg_sys::List, name: &str) -> Option<*mut pg_sys::
         options.iter_ptr().find(|option| string((**option).defname) == name)
     }
 }
-
-/// The catalogs whose objects have an owner that matters here.
-#[derive(Clone, Copy)]
-enum Class {
-    Database,
-    Server,
-    Wrapper,
-    Extension,
-    Schema,
-}
-
-/// Whether the current user may drop or rename the object: nobody else makes workers step aside.
-fn owns(class: Class, object: Oid) -> bool {
-    // SAFETY: the object was looked up a moment ago; the check raises when it vanished since.
-    unsafe {
-        let user = pg_sys::GetUserId();
-        #[cfg(feature = "pg15")]
-        {
-            match class {
-                Class::Database => pg_sys::pg_database_ownercheck(object, user),
-                Class::Server => pg_sys::pg_foreign_server_ownercheck(object, user),
-                Class::Wrapper => pg_sys::pg_foreign_data_wrapper_ownercheck(object, user),
-                Class::Extension => pg_sys::pg_extension_ownercheck(object, user),
-                Class::Schema => pg_sys::pg_namespace_ownercheck(object, user),
-            }
-        }
-        #[cfg(not(feature = "pg15"))]
-        {
-            let catalog = match class {
-                Class::Database => pg_sys::DatabaseRelationId,
-                Class::Server => pg_sys::ForeignServerRelationId,
-                Class::Wrapper => pg_sys::ForeignDataWrapperRelationId,
-                Class::Extension => pg_sys::ExtensionRelationId,
-                Class::Schema => pg_sys::NamespaceRelationId,
-            };
-            pg_sys::object_ownercheck(catalog, object, user)
-        }
-    }
-}
-
-/// The database of that name, if the current user owns it.
-unsafe fn owned(name: *const c_char) -> Option<Oid> {
-    // SAFETY: a look-up with missing_ok.
-    let database = unsafe { pg_sys::get_database_oid(name, true) };
-    (database != Oid::INVALID && owns(Class::Database, database)).then_some(database)
-}
-
-unsafe fn owned_database(name: *const c_char, allowed: Allowed) -> Option<Statement> {
-    // SAFETY: as the caller's.
-    unsafe { owned(name) }.map(|database| Statement::UseAlone { database, allowed })
-}
-
-fn owned_server(name: &str) -> Option<Oid> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: a look-up with missing_ok.
-    let server = unsafe { pg_sys::get_foreign_server_oid(name.as_ptr(), true) };
-    (server != Oid::INVALID && owns(Class::Server, server)).then_some(server)
-}
-
-/// Whether the current user may create databases.
-fn may_create_database() -> bool {
-    // SAFETY: a syscache look-up; the tuple is released after its one field is read.
-    unsafe {
-        let user = pg_sys::GetUserId();
-        if pg_sys::superuser_arg(user) {
-            return true;
-        }
-        let role = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::AUTHOID as _,
-            pg_sys::Datum::from(user),
-        );
-        if role.is_null() {
-            return false;
-        }
-        let form = pg_sys::GETSTRUCT(role).cast::<pg_sys::FormData_pg_authid>();
-        let allowed = (*form).rolcreatedb;
-        pg_sys::ReleaseSysCache(role);
-        allowed
-    }
-}
-
-/// Whether someone who may create databases may copy this one: a template, or their own.
-fn may_copy(database: Oid) -> bool {
-    // SAFETY: a syscache look-up; the tuple is released after its one field is read.
-    let is_template = unsafe {
-        let found = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::DATABASEOID as _,
-            pg_sys::Datum::from(database),
-        );
-        if found.is_null() {
-            return false;
-        }
-        let form = pg_sys::GETSTRUCT(found).cast::<pg_sys::FormData_pg_database>();
-        let is_template = (*form).datistemplate;
-        pg_sys::ReleaseSysCache(found);
-        is_template
-    };
-    is_template || owns(Class::Database, database)
-}
-
-// Not in pgrx's bindings, so to be called inside of pg_guard_ffi_boundary.
-unsafe extern "C-unwind" {
-    /// `commands/subscriptioncmds.h`, the same on 15 to 18.
-    fn DropSubscription(statement: *mut pg_sys::DropSubscriptionStmt, is_top_level: bool);
-}
-
-/// Drops a subscription that this very transaction made, so that the slot it made at the publisher
-/// goes too: the rollback that is about to follow would leave that behind, holding WAL for ever.
-pub fn drop_subscription(name: &str) {
-    let Ok(name) = CString::new(name) else { return };
-    // SAFETY: what `DROP SUBSCRIPTION name` runs, at top level as the CREATE before it was; the
-    // new catalog rows are made visible first.
-    unsafe {
-        pg_sys::CommandCounterIncrement();
-        let mut statement = pg_sys::DropSubscriptionStmt {
-            type_: NodeTag::T_DropSubscriptionStmt,
-            subname: pg_sys::pstrdup(name.as_ptr()),
-            missing_ok: true,
-            behavior: pg_sys::DropBehavior::DROP_RESTRICT,
-        };
-        let statement = &raw mut statement;
-        pg_guard_ffi_boundary(|| DropSubscription(statement, true));
-    }
-}
-
-/// The relations that native subscriptions write, optionally of the one named only.
-pub fn subscribed(subscription: Option<&str>) -> Vec<Oid> {
-    let wanted = subscription.map(|name| {
-        super::scan::rows(SUBSCRIPTIONS, [c"oid", c"subname"], |[oid, subname]| {
-            (subname.text()? == name).then(|| oid.oid()).flatten()
-        })
-    });
-    super::scan::rows(
-        SUBSCRIPTION_RELATIONS,
-        [c"srsubid", c"srrelid"],
-        |[subscription, relation]| {
-            let subscription = subscription.oid()?;
-            let counts = wanted.as_ref().is_none_or(|wanted| wanted.contains(&subscription));
-            counts.then(|| relation.oid()).flatten()
-        },
-    )
-}
-
-/// `pg_subscription_rel`, whose oid is fixed in `catalog/pg_subscription_rel.h`.
-const SUBSCRIPTION_RELATIONS: Oid = Oid::from_u32(6102);
-
-/// `pg_subscription`, whose oid is fixed in `catalog/pg_subscription.h`.
-const SUBSCRIPTIONS: Oid = Oid::from_u32(6100);

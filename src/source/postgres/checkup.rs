@@ -12,7 +12,7 @@ use crate::source::postgres::local::{self, UnknownTypes};
 use crate::source::postgres::obstacle::obstacles;
 use crate::source::postgres::preflight::{self, Check, Facts, NamedPublication, Status};
 use crate::source::postgres::quote::{
-    parse_qualified, quote_ident, quote_literal, quote_qualified,
+    let_in, parse_qualified, quote_ident, quote_literal, quote_qualified,
 };
 use crate::source::postgres::upkeep::Partitions;
 use pgrx::pg_sys;
@@ -126,11 +126,7 @@ fn reach_fix_of(
     }
     if message.contains("no pg_hba.conf entry") {
         let word = |text: Option<&str>| text.map_or_else(|| "all".to_owned(), quote_ident);
-        return format!(
-            "-- add to pg_hba.conf of the source, then SELECT pg_reload_conf():  host {} {} samenet scram-sha-256",
-            word(database),
-            word(user)
-        );
+        return let_in(&word(database), &word(user));
     }
     if message.contains("database \"") && message.contains("does not exist") {
         return format!("{}  -- here", server.set_options_sql(&["dbname"]));

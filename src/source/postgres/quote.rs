@@ -81,6 +81,13 @@ pub fn comment(text: &str) -> String {
     format!("-- {}", text.replace(['\n', '\r'], " "))
 }
 
+/// What lets `role` in from this network, as a comment that names the line to add.
+pub fn let_in(database: &str, role: &str) -> String {
+    comment(&format!(
+        "add to pg_hba.conf of the source, then SELECT pg_reload_conf():  host {database} {role} samenet scram-sha-256"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
