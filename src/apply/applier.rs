@@ -1,22 +1,24 @@
 //! Gathers changes of all tables of a stream and writes them, in one local transaction with the
 //! stream's position.
 
+mod followed;
 mod shape;
 
+pub use followed::Table;
+
+use crate::apply::fix;
 use crate::apply::parked::{self, Fate, Parking};
 use crate::apply::pass::Pass;
 use crate::apply::route::Routes;
-use crate::apply::target::Target;
 use crate::apply::write::{self, Mode};
-use crate::apply::{fix, guarded};
-use crate::batch::{BatchError, DeletePolicy, KeyChanges, Push, Shape, Stamp, TableBatch};
+use crate::batch::{BatchError, Push, Stamp};
 use crate::catalog::table::{self, Resync, SyncedTable, TableState};
 use crate::catalog::{dead_letter, incident, stream};
 use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::guard::{self, Writing};
-use crate::load::memory::{Ledger, Memory};
+use crate::load::memory::Ledger;
 use crate::pg::{subxact, xact};
 use crate::settings;
 use pgrx::Spi;
@@ -36,27 +38,6 @@ pub enum Care {
     /// The same, each table in a subtransaction of its own and its events remembered, so that those
     /// that can't be applied are found and concern nothing but themselves.
     Guarded,
-}
-
-/// A synced table and what waits to be written to it.
-pub struct Table {
-    /// As the catalog describes it.
-    pub synced: SyncedTable,
-    /// Open for writing.
-    pub target: Target,
-    batch: TableBatch,
-    /// What was streamed while rows are being read from the source.
-    pub memory: Option<Memory>,
-    ledger: Ledger,
-    rows_applied: i64,
-    /// The encoding that text comes in.
-    pub encoding: i32,
-    /// Keys whose changes can't be applied.
-    pub parking: Parking,
-    /// The events of the batch, where it is written under guard.
-    log: Option<Memory>,
-    /// Columns of the source that were looked at and are not followed.
-    left_out: HashSet<String>,
 }
 
 /// The applier of one stream.
@@ -554,124 +535,4 @@ fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) ->
     incident::record(stream_id, Some((synced.relation, &name)), kind, &error.message, Some(&fix))?;
     pgrx::warning!("ods: synced table {name} is set aside: {}", error.message);
     Ok(())
-}
-
-impl Table {
-    fn open(synced: SyncedTable, encoding: i32, ledger: Ledger) -> Result<Self> {
-        let target = Target::open(&synced, encoding)?;
-        let key = synced
-            .key()
-            .into_iter()
-            .map(|column| u16::try_from(column).unwrap_or(u16::MAX))
-            .collect();
-        let deletes = if target.deletes_matter { DeletePolicy::Keep } else { DeletePolicy::Net };
-        let key_changes = if target.is_referenced { KeyChanges::Alone } else { KeyChanges::Net };
-        let shape = Shape::new(synced.columns.len(), key, deletes)
-            .map(|shape| shape.with_key_changes(key_changes))
-            .map_err(|error| OdsError::new(ErrorKind::Bug, error.to_string()))?;
-        let parking = Parking::new(dead_letter::parked(synced.id)?);
-        let mut table = Self {
-            synced,
-            target,
-            batch: TableBatch::new(shape),
-            memory: None,
-            ledger,
-            rows_applied: 0,
-            encoding,
-            parking,
-            log: None,
-            left_out: HashSet::new(),
-        };
-        if table.synced.state == TableState::Loading {
-            table.begin_memory();
-        }
-        Ok(table)
-    }
-
-    /// The shape of its batches.
-    pub fn shape(&self) -> &Shape {
-        self.batch.shape()
-    }
-
-    /// That shape for rows that are told whole, whatever points at the table.
-    pub fn plain_shape(&self) -> Shape {
-        self.batch.shape().clone().with_key_changes(KeyChanges::Net).with_deletes(DeletePolicy::Net)
-    }
-
-    /// Adds an event to the batch, and to the log where there is one.
-    fn push(
-        &mut self,
-        projection: &[u16],
-        op: &Op<'_>,
-        stamp: Stamp,
-    ) -> std::result::Result<Push, BatchError> {
-        let pushed = self.batch.push(projection, op, stamp)?;
-        if pushed == Push::Taken
-            && let Some(log) = &mut self.log
-        {
-            log.remember(projection, op, stamp)?;
-        }
-        Ok(pushed)
-    }
-
-    /// Has the events of the next batches remembered, or no longer.
-    fn keep_log(&mut self, care: Care) {
-        self.log = match care {
-            Care::Fast => None,
-            Care::Guarded => Some(Memory::new(self.shape().clone(), usize::MAX, Ledger::default())),
-        };
-    }
-
-    /// Writes the batch under guard: what can't be applied is parked, or an error where the table is
-    /// to halt.
-    fn write_guarded(&mut self, mode: Mode) -> Result<write::Written> {
-        let whole = subxact::run(|| write::write(&mut self.target, &mut self.batch, mode));
-        let log = self.log.take();
-        let written = match (whole, &log) {
-            (Err(error), Some(log)) if error.kind.retry() == Retry::Never => {
-                let events: Vec<_> = log.all().collect();
-                let mut written = write::Written::default();
-                guarded::write_events(self, &events, mode, &mut written).map(|()| written)
-            }
-            (whole, _) => whole,
-        };
-        self.keep_log(Care::Guarded);
-        written
-    }
-
-    /// Counts as being read from now on.
-    pub fn begin_loading(&mut self) {
-        self.synced.state = TableState::Loading;
-        self.synced.resync = Resync::None;
-        self.begin_memory();
-    }
-
-    /// Remembers changes from now on.
-    fn begin_memory(&mut self) {
-        if self.memory.is_none() {
-            self.restart_memory();
-        }
-    }
-
-    /// Remembers changes from now on and none from before.
-    pub fn restart_memory(&mut self) {
-        let shape = self.batch.shape().clone();
-        self.memory = Some(Memory::new(shape, settings::load_memory(), self.ledger.clone()));
-    }
-
-    /// Whether its changes are applied.
-    pub fn is_followed(&self) -> bool {
-        self.synced.state.is_followed() && self.synced.passes_until.is_none()
-    }
-
-    fn is_same_definition(&self, other: &SyncedTable) -> bool {
-        let mine = &self.synced;
-        mine.relation == other.relation
-            && mine.schema == other.schema
-            && mine.name == other.name
-            && mine.transform == other.transform
-            && mine.filter == other.filter
-            && mine.on_delete == other.on_delete
-            && mine.columns == other.columns
-    }
 }
