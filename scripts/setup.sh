@@ -71,11 +71,12 @@ rust() {
                 die "rustup could not install a newer toolchain."
         else
             say "Installing a Rust toolchain by rustup into ${CARGO_HOME:-$HOME/.cargo}."
-            local installer
+            local installer host=https://static.rust-lang.org/rustup/dist
             installer=$(mktemp)
-            curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs -o "$installer" ||
-                die "https://sh.rustup.rs can't be reached. Install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer."
-            sh "$installer" -y --profile minimal --no-modify-path
+            curl --proto '=https' --tlsv1.2 -sSf "$host/$(uname -m)-unknown-linux-gnu/rustup-init" -o "$installer" ||
+                die "$host can't be reached. Install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer."
+            chmod +x "$installer"
+            "$installer" -y --profile minimal --no-modify-path
             rm -f "$installer"
             . "${CARGO_HOME:-$HOME/.cargo}/env"
         fi
