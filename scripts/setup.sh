@@ -72,12 +72,13 @@ rust() {
         else
             say "Installing a Rust toolchain by rustup into ${CARGO_HOME:-$HOME/.cargo}."
             local installer host=https://static.rust-lang.org/rustup/dist
-            installer=$(mktemp)
+            # Under another name it would be one of the tools that it installs.
+            installer=$(mktemp -d)/rustup-init
             curl --proto '=https' --tlsv1.2 -sSf "$host/$(uname -m)-unknown-linux-gnu/rustup-init" -o "$installer" ||
                 die "$host can't be reached. Install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer."
             chmod +x "$installer"
             "$installer" -y --profile minimal --no-modify-path
-            rm -f "$installer"
+            rm -r "$(dirname "$installer")"
             . "${CARGO_HOME:-$HOME/.cargo}/env"
         fi
         cargo_is_new_enough || die "cargo is older than Cargo.toml's rust-version, and rustup did not change that."

@@ -54,7 +54,8 @@ fn a_source_that_lacks_everything_is_mended_by_pasting() {
     let mut ods = sync.ods();
     let mut admin = pair.source.connect("checked");
     admin.run(
-        "CREATE ROLE weak LOGIN PASSWORD 'weak'; SELECT pg_create_physical_replication_slot('taken')",
+        "CREATE ROLE weak LOGIN PASSWORD 'weak'; SELECT pg_create_physical_replication_slot('taken');
+         REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM PUBLIC",
     );
     ods.run("ALTER USER MAPPING FOR CURRENT_USER SERVER src OPTIONS (SET user 'weak', SET password 'weak')");
     let refused = line(&mut ods, "replication connection", "");
@@ -64,6 +65,7 @@ fn a_source_that_lacks_everything_is_mended_by_pasting() {
         ("wal_level", "failed", "wal_level is replica"),
         ("replication slots", "failed", "0 of 1 free"),
         ("replication privilege", "failed", "role \"weak\" has no REPLICATION"),
+        ("message privilege", "failed", "may not call pg_logical_emit_message"),
         ("publication", "failed", "may not create one in database \"checked\""),
         ("max_slot_wal_keep_size", "warning", "without limit"),
         ("wal_sender_timeout", "warning", "never gives up"),

@@ -111,6 +111,8 @@ pub struct Facts {
     pub role: String,
     /// Whether the role has REPLICATION or is a superuser.
     pub has_replication: bool,
+    /// Whether the role may write a message into the WAL, which loads do.
+    pub may_emit: bool,
     /// Whether the role may create a publication.
     pub may_publish: bool,
     /// The publication that the server names.
@@ -167,7 +169,9 @@ SELECT pg_catalog.pg_is_in_recovery(),
     r.rolsuper OR r.rolreplication,
     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
     EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1),
-    EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1 AND s.active)
+    EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1 AND s.active),
+    (SELECT pg_catalog.bool_and(pg_catalog.has_function_privilege(p.oid, 'EXECUTE')) FROM pg_catalog.pg_proc p
+      WHERE p.proname = 'pg_logical_emit_message' AND p.proargtypes[2] = 'pg_catalog.text'::pg_catalog.regtype AND p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace)
 FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 
 /// Reads the facts over a control session. `publication` is the one that the server names or has,
@@ -202,6 +206,7 @@ pub fn ask(
         database: text(9)?,
         role: text(10)?,
         has_replication: text(11)? == "t",
+        may_emit: text(15)? == "t",
         may_publish: text(12)? == "t",
         publication,
         skew,

@@ -28,6 +28,7 @@ pub fn judge(server: &ForeignServer, facts: &Facts) -> Vec<Check> {
         ),
         replication_privilege(facts),
     ];
+    checks.extend(message_privilege(facts));
     checks.extend(publication(facts));
     checks.extend([retained_wal(facts), sender_timeout(facts), clock(facts.skew)]);
     checks
@@ -125,6 +126,19 @@ fn replication_privilege(facts: &Facts) -> Check {
         format!("role {role} has no REPLICATION"),
         format!("ALTER ROLE {role} REPLICATION;"),
     )
+}
+
+/// Everybody has it, unless it was taken away.
+fn message_privilege(facts: &Facts) -> Option<Check> {
+    let role = quote_ident(&facts.role);
+    let flush = if facts.version < 170_000 { "" } else { ", boolean" };
+    (!facts.may_emit).then(|| {
+        Check::failed(
+            "message privilege",
+            format!("role {role} may not call pg_logical_emit_message, by which loads find their place in the stream"),
+            format!("GRANT EXECUTE ON FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, text{flush}) TO {role};"),
+        )
+    })
 }
 
 fn publication(facts: &Facts) -> Vec<Check> {

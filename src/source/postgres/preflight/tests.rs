@@ -19,6 +19,7 @@ fn facts() -> Facts {
         database: "crm".to_owned(),
         role: "Replicator".to_owned(),
         has_replication: true,
+        may_emit: true,
         may_publish: true,
         publication: NamedPublication::None,
         skew: Skew { micros: 1_500, uncertainty_micros: 200 },
@@ -65,7 +66,7 @@ fn a_stream_that_took_the_last_place_needs_no_other() {
 #[test]
 fn every_fault_names_its_fix() {
     type Change = fn(&mut Facts);
-    let cases: [(Change, &str, Status, &str); 13] = [
+    let cases: [(Change, &str, Status, &str); 14] = [
         (|f| f.version = 110_022, "version", Status::Failed, "upgrade"),
         (|f| f.version = 190_000, "version", Status::Warning, "newer release"),
         (|f| f.is_standby = true, "primary", Status::Failed, "SET host"),
@@ -77,6 +78,12 @@ fn every_fault_names_its_fix() {
             "replication privilege",
             Status::Failed,
             "ALTER ROLE \"Replicator\" REPLICATION;",
+        ),
+        (
+            |f| f.may_emit = false,
+            "message privilege",
+            Status::Failed,
+            "(boolean, text, text, boolean) TO \"Replicator\";",
         ),
         (
             |f| f.may_publish = false,
