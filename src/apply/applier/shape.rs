@@ -50,8 +50,7 @@ impl Applier {
             }
         }
         self.tables.insert(id, opened);
-        self.rereads.remove(&id);
-        self.doubtful.remove(&id);
+        // Keys of rows to be read again stay: they are as text, whatever their columns are called.
         self.reopened.insert(id);
         self.reroute();
         Ok(())
