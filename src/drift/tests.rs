@@ -149,6 +149,31 @@ fn a_message_is_placed_by_what_was_known_and_what_is_there_now() {
         ("renamed twice", &[same[0], ("y", INT), same[2]], &[OLD[0], ("z", 2, INT), OLD[2]], None),
         ("renamed, and dropped since", &[same[0], ("y", INT), same[2]], &[OLD[0], OLD[2]], None),
         (
+            "dropped, and its name given to another",
+            &[same[0], same[1]],
+            &[OLD[0], ("a", 3, INT)],
+            Some("-2 3=a"),
+        ),
+        ("not told of, and alive", &[same[0], same[2]], OLD, None),
+        (
+            "not told of, and renamed since",
+            &[same[0], same[1]],
+            &[OLD[0], OLD[1], ("z", 3, INT)],
+            None,
+        ),
+        (
+            "renamed, and a third of that name since",
+            &[same[0], same[1], ("c", INT)],
+            &[OLD[0], OLD[1], ("d", 3, INT), ("c", 4, INT)],
+            None,
+        ),
+        (
+            "added, and made anew of another type since",
+            &[same[0], same[1], same[2], ("c", INT)],
+            &[OLD[0], OLD[1], OLD[2], ("c", 5, LONG)],
+            Some(""),
+        ),
+        (
             "added, and traded since",
             &[same[0], same[1], same[2], ("c", INT)],
             &[OLD[0], ("c", 2, INT), OLD[2], ("a", 4, INT)],
