@@ -1,6 +1,6 @@
 //! What a Relation message means, given what was known and what the source has by now.
 
-use super::{Seen, Step, differs, place, plan};
+use super::{Seen, Step, differs, is_mixed, place, plan, seen_now};
 use crate::catalog::table::{
     ColumnChoice, OnDrift, OnError, Resync, Sweep, SyncedColumn, SyncedTable, TableState,
 };
@@ -202,6 +202,24 @@ fn a_message_that_fits_is_not_asked_about() {
     let mut keyed = said(&same);
     keyed.columns[1].in_identity = true;
     assert!(differs(&table, &keyed, &nothing), "another key");
+    let leaf = Relation { id: 8, ..keyed.clone() };
+    assert!(!differs(&table, &leaf, &nothing), "a partition may tell more than the key");
+    let mut other = leaf.clone();
+    other.columns[0].in_identity = false;
+    assert!(differs(&table, &other, &nothing), "but the key it must");
     keyed.replica_identity = ReplicaIdentity::Full;
     assert!(!differs(&table, &keyed, &nothing), "whole old rows hold the key");
+}
+
+#[test]
+fn rows_are_mixed_where_a_name_went_to_another_column() {
+    let mixed = |later: Listed<'_>| {
+        let (table, seen) = (known(OLD), seen_now(&now(later)));
+        is_mixed(&table, &plan(&table, &seen), &seen)
+    };
+    assert!(!mixed(OLD));
+    assert!(!mixed(&[OLD[0], ("z", 2, INT), OLD[2]]), "renamed");
+    assert!(!mixed(&[OLD[0], OLD[2], ("z", 4, INT)]), "dropped and added");
+    assert!(mixed(&[OLD[0], ("b", 2, INT), ("a", 3, INT)]), "traded");
+    assert!(mixed(&[OLD[0], ("z", 2, INT), OLD[2], ("a", 4, INT)]), "renamed, and another added");
 }

@@ -82,6 +82,15 @@ impl Applier {
         self.reopen(id)
     }
 
+    /// A relation feeds a table no more, which is read from now on.
+    pub fn let_go(&mut self, id: i32, relation: u32) {
+        if let Some(table) = self.tables.get_mut(&id) {
+            table.synced.members.retain(|member| member.oid != relation);
+            table.begin_loading();
+        }
+        self.reroute();
+    }
+
     /// The tables whose changes have passed by up to where they are to be followed again.
     pub fn awaiting(&self, position: Lsn) -> Vec<i32> {
         let tables = self.tables.values().filter(|table| table.synced.state.is_followed());

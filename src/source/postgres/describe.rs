@@ -246,6 +246,14 @@ impl SourceTable {
     pub fn key(&self) -> Option<&[String]> {
         identity(self.replica_identity, &self.indexes)
     }
+
+    /// Whether the source itself makes sure that no two rows have these columns in common, as far as
+    /// that can be asked for: where it has no primary key at all, a person says what tells rows apart.
+    pub fn is_unique_by(&self, key: &[impl AsRef<str>]) -> bool {
+        let holds = |column: &String| key.iter().any(|part| part.as_ref() == column);
+        self.indexes.iter().any(|index| index.columns.iter().all(holds))
+            || !self.indexes.iter().any(|index| index.is_primary)
+    }
 }
 
 fn identity(replica_identity: ReplicaIdentity, indexes: &[UniqueIndex]) -> Option<&[String]> {

@@ -333,6 +333,16 @@ pub fn add_member(table_id: i32, oid: u32, schema: &str, name: &str) -> Result<(
     table::set_state(table_id, TableState::Loading, Some(PARTITIONS_CHANGED), None)
 }
 
+/// The opposite: the rows of one that went are searched for.
+pub fn drop_member(table_id: i32, oid: u32) -> Result<()> {
+    begin_again(table_id, Sweep::Due)?;
+    table::execute(
+        "DELETE FROM ods.source_member WHERE table_id = $1 AND source_oid = $2",
+        &[table_id.into(), Oid::from(oid).into()],
+    )?;
+    table::set_state(table_id, TableState::Loading, Some(PARTITIONS_CHANGED), None)
+}
+
 const PARTITIONS_CHANGED: &str = "the source's partitions changed";
 
 /// Has `add` run at the source where that is ours to do; what a person must know where it is not,
