@@ -12,9 +12,12 @@ use crate::source::postgres::describe::{self, Selection, SourceTable};
 use crate::source::postgres::quote::quote_qualified;
 use pgrx::Spi;
 use pgrx::pg_sys::Oid;
+use std::time::Duration;
 
 /// The first oid that initdb does not give to a built-in object.
 const FIRST_OF_USERS: u32 = 16_384;
+/// How long a look waits for who changes the table.
+const MOST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A table as its source has it.
 pub struct Look {
@@ -54,9 +57,11 @@ fn await_commits(connection: &mut Connection, oid: u32) -> Result<()> {
         let (Some(schema), Some(name)) = (named.get(0, 0), named.get(0, 1)) else {
             return Ok(());
         };
-        // Other tables wait behind it, as behind a chunk of the loader.
+        // The other tables of the stream wait meanwhile, so not for long.
+        let patience = MOST_PATIENCE.min(settings::network_timeout() / 2);
         let lock = format!(
-            "SET LOCAL lock_timeout = '2s'; LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+            "SET LOCAL lock_timeout = {}; LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+            patience.as_millis(),
             quote_qualified(schema, name)
         );
         match connection.query(&lock, &[], Deadline::after(settings::network_timeout())) {

@@ -175,6 +175,17 @@ fn a_change_that_is_not_visible_yet_is_waited_for() {
     sync.wait_same("t", "public.t");
     assert!(!told(&sync).contains("several times"), "{}", told(&sync));
     sync.wait_loaded("t");
+    // But not for whoever holds the table for another reason.
+    let worker = sync.stream_worker();
+    sync.ods_cluster().sigstop(worker);
+    let (mut source, mut holder) = (sync.source(), sync.source());
+    source.run("ALTER TABLE t RENAME x TO y; INSERT INTO t VALUES (100, 1)");
+    holder.run("BEGIN; LOCK TABLE t");
+    sync.ods_cluster().sigcont(worker);
+    wait_columns(&sync, "id integer, y integer");
+    holder.run("ROLLBACK");
+    sync.assert_same("t", "public.t");
+    assert!(!told(&sync).contains("several times"), "{}", told(&sync));
 }
 
 const THREE: &str = "CREATE TABLE t (id int PRIMARY KEY, a varchar(10), b varchar(20));
@@ -233,6 +244,19 @@ fn another_key_halts_also_where_old_rows_come_whole() {
     source.run("ALTER TABLE t DROP CONSTRAINT t_id_key; INSERT INTO t VALUES (9001, 1), (9001, 2)");
     let (reason, _) = halted(&sync);
     assert!(reason.contains("told apart by (\"id\", \"a\"), no longer by (\"id\")"), "{reason}");
+    // Nor is a key taken that the source doesn't keep.
+    source.run(
+        "CREATE TABLE u (id int PRIMARY KEY, a int NOT NULL); ALTER TABLE u REPLICA IDENTITY FULL",
+    );
+    let create = "SELECT ods.create_synced_table('u', server => 'src', source => 'public.u', consumer => 'tests', key => '{a}')";
+    let refused = sync.ods().refused(create);
+    assert!(
+        refused.hint().is_some_and(|hint| hint.contains("CREATE UNIQUE INDEX ON")),
+        "{refused:?}"
+    );
+    source.run("CREATE UNIQUE INDEX ON u (a)");
+    sync.ods().run(create);
+    sync.wait_loaded("u");
 }
 
 #[test]
