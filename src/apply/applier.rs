@@ -57,6 +57,8 @@ pub struct Table {
     log: Option<Memory>,
     /// Columns of the source that were looked at and are not followed.
     left_out: HashSet<String>,
+    /// When rows that were read from the source were last written.
+    pub read_at: Option<Instant>,
 }
 
 /// The applier of one stream.
@@ -581,6 +583,7 @@ impl Table {
             parking,
             log: None,
             left_out: HashSet::new(),
+            read_at: None,
         };
         if table.synced.state == TableState::Loading {
             table.begin_memory();

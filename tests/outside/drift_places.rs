@@ -111,6 +111,39 @@ fn a_table_made_anew_during_its_first_load_leaves_no_rows_behind() {
     sync.wait_loaded("t");
 }
 
+#[test]
+fn rows_read_before_the_stream_tells_of_a_change_are_read_again() {
+    let pair = Pair::start_with(
+        ClusterOptions::source("places_ahead-source"),
+        ClusterOptions::ods("places_ahead-ods").setting("ods.chunk_rows", "5"),
+    );
+    let sync = Sync::on(&pair, "places_ahead");
+    sync.ods().run("ALTER SERVER src OPTIONS (ADD heartbeat_interval '20s')");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b int);
+         INSERT INTO t SELECT i, i, -i FROM generate_series(1, 200000) AS i",
+    );
+    sync.create("t", "public.t");
+    let mut ods = sync.ods();
+    let mut go_on = |what: &str| {
+        let done = "SELECT coalesce(sum(rows_done), 0) FROM ods.source_member";
+        let wanted = ods.number(done) + 10_000;
+        ods.wait_until(what, &format!("SELECT ({done}) > {wanted}"), PATIENCE);
+    };
+    go_on("the load is under way");
+    source.run(
+        "BEGIN; ALTER TABLE t RENAME a TO x; ALTER TABLE t RENAME b TO a; ALTER TABLE t RENAME x TO b; COMMIT",
+    );
+    go_on("rows are read by the new names");
+    source.run("UPDATE t SET a = 0 WHERE id = 1");
+    wait_columns(&sync, "id integer, b integer, a integer");
+    assert_eq!(sync.shown("t", "fresh_as_of"), None, "never read to the end");
+    pair.ods.alter_system("ods.chunk_rows", "10000");
+    sync.wait_loaded("t");
+    sync.assert_same("t", "public.t");
+}
+
 /// Changes that the stream's names don't show, and what is here then.
 const UNSEEN: &[(&str, &str, &str, &[&str], &str)] = &[
     (

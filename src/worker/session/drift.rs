@@ -50,12 +50,16 @@ impl Session<'_> {
                 continue;
             };
             let key = drift::key_said(&synced, relation, &seen);
-            self.take_steps(
-                &synced,
-                &drift::plan(&synced, &seen),
-                key.as_deref(),
-                &mut connection,
-            )?;
+            let steps = drift::plan(&synced, &seen);
+            if drift::is_mixed(&synced, &steps, &seen) && self.applier.is_read(id) {
+                // Rows that were read where the source had changed already were taken by the old names.
+                let at = self.upkeep.matched_at();
+                self.applier.within(|_| {
+                    table::read_anew(id)?;
+                    table::freeze_at(id, at)
+                })?;
+            }
+            self.take_steps(&synced, &steps, key.as_deref(), &mut connection)?;
             let names = relation.columns.iter().map(|column| column.name.to_string());
             self.applier.leave_out(id, names);
         }
