@@ -350,8 +350,16 @@ fn key_of(source: &SourceTable, chosen: Option<&[String]>) -> Result<Vec<String>
     let theirs = source.key().unwrap_or_default();
     let Some(chosen) = chosen else { return Ok(theirs.to_vec()) };
     let same = theirs.len() == chosen.len() && chosen.iter().all(|column| theirs.contains(column));
-    if same || source.replica_identity == ReplicaIdentity::Full {
+    let is_whole = source.replica_identity == ReplicaIdentity::Full;
+    if same || (is_whole && source.is_unique_by(chosen)) {
         return Ok(chosen.to_vec());
+    }
+    if is_whole {
+        let columns: Vec<String> = chosen.iter().map(|column| quote_ident(column)).collect();
+        let (table, columns) = (source.quoted_name(), columns.join(", "));
+        let message = format!("no unique index of {table} tells rows apart by the key asked for");
+        return Err(OdsError::new(ErrorKind::InvalidArgument, message)
+            .hint(format!("CREATE UNIQUE INDEX ON {table} ({columns});  -- at the source")));
     }
     Err(OdsError::new(
         ErrorKind::InvalidArgument,

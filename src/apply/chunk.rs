@@ -20,6 +20,7 @@ use crate::pg::owner::ActingAs;
 use crate::pg::{encoding, xact};
 use pgrx::prelude::*;
 use std::collections::HashSet;
+use std::time::Instant;
 
 /// What became of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +160,7 @@ fn finish(
             }
         }
         if let Some(table) = applier.table(id) {
+            table.read_at = Some(Instant::now());
             match &chunk.what {
                 What::Range { member, .. } => {
                     if let Some(member) =

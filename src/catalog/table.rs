@@ -624,11 +624,11 @@ pub fn read_members_anew(table_id: i32, members: &[u32]) -> Result<()> {
 }
 
 /// Sets back what a table that has been set aside, or is being read, was last known to be fresh as
-/// of: what was found out now may have been so since `at`.
+/// of: what was found out now may have been so since `at`. One that never was is not now.
 pub fn freeze_at(table_id: i32, at: Option<i64>) -> Result<()> {
     execute(
         "UPDATE ods.table_state SET fresh_as_of = least(fresh_as_of, $2) \
-         WHERE table_id = $1 AND state <> 'live' AND NOT (resync = 'asked' AND fresh_as_of IS NULL)",
+         WHERE table_id = $1 AND state <> 'live' AND fresh_as_of IS NOT NULL",
         &[
             table_id.into(),
             at.map(TimestampWithTimeZone::try_from).and_then(std::result::Result::ok).into(),

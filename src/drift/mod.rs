@@ -13,7 +13,7 @@ mod plan;
 mod widen;
 
 pub use place::place;
-pub use plan::{Step, differs, key_now, key_said, plan};
+pub use plan::{Step, differs, is_mixed, key_now, key_said, plan};
 
 /// A column of the source as it is to be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]

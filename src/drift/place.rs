@@ -12,7 +12,16 @@ use std::collections::HashSet;
 ///
 /// What is gone again by now, and was not known before, is left out: nobody will ask for it.
 pub fn place(known: &SyncedTable, said: &Relation, now: &[SourceColumn]) -> Option<Vec<Seen>> {
-    let by_both = by_known(known, said, now);
+    // Numbers are never given twice: a column that is not told of, and lives, has only got out of sight.
+    let is_whole = |seen: &Vec<Seen>| {
+        let is_told = |number: i16| seen.iter().any(|column| column.attnum == number);
+        let lives = |number: i16| {
+            now.iter().any(|there| there.attnum == number && there.generated == Generated::No)
+        };
+        let mut numbers = known.columns.iter().map(|column| column.source_attnum);
+        numbers.all(|number| is_told(number) || !lives(number))
+    };
+    let by_both = by_known(known, said, now).filter(is_whole);
     // Columns of a partition may stand in another order than those of its root.
     if said.id != known.source_oid {
         return by_both.filter(|seen| is_unique(seen));
@@ -20,7 +29,7 @@ pub fn place(known: &SyncedTable, said: &Relation, now: &[SourceColumn]) -> Opti
     // Columns keep their order for ever: one that seems to have moved is another of that name.
     by_both
         .filter(|seen| is_ordered(seen))
-        .or_else(|| by_now(said, now).filter(|seen| is_ordered(seen)))
+        .or_else(|| by_now(said, now).filter(|seen| is_whole(seen) && is_ordered(seen)))
 }
 
 fn by_known(known: &SyncedTable, said: &Relation, now: &[SourceColumn]) -> Option<Vec<Seen>> {
@@ -49,6 +58,10 @@ fn by_known(known: &SyncedTable, said: &Relation, now: &[SourceColumn]) -> Optio
                     // The number bears this name now, and another one in the message.
                     if before.is_some_and(|before| is_said(&before.source_name)) {
                         return None;
+                    }
+                    // Gone since, and another one of that name.
+                    if before.is_none() && there.type_oid != column.type_oid {
+                        continue;
                     }
                     there.attnum
                 }

@@ -44,6 +44,18 @@ pub fn plan(known: &SyncedTable, seen: &[Seen]) -> Vec<Step> {
     drops.into_iter().chain(renames).chain(retypes).chain(adds).collect()
 }
 
+/// Whether rows that were written by the names known until now may hold values of another column:
+/// one that has given up its name, where another bears it.
+pub fn is_mixed(known: &SyncedTable, steps: &[Step], seen: &[Seen]) -> bool {
+    let renamed = steps.iter().filter_map(|step| match step {
+        Step::Rename(number, _) => {
+            known.columns.iter().find(|column| column.source_attnum == *number)
+        }
+        _ => None,
+    });
+    renamed.into_iter().any(|before| seen.iter().any(|now| now.name == before.source_name))
+}
+
 /// Whether new columns of the source concern a table: a list of columns, or a transform, says what
 /// there is here.
 pub fn wants_new(known: &SyncedTable) -> bool {
@@ -91,22 +103,43 @@ pub fn other_key(known: &SyncedTable, said: &Relation) -> Option<Vec<String>> {
         .filter(|column| column.in_identity)
         .map(|column| column.name.to_string())
         .collect();
-    is_other_key(known, &theirs).then_some(theirs)
+    tells_other_key(known, said, &theirs).then_some(theirs)
+}
+
+/// Whether old rows as a message has them don't say which row here is theirs. A partition may have
+/// an identity of its own, which holds more than the key.
+fn tells_other_key(known: &SyncedTable, said: &Relation, theirs: &[String]) -> bool {
+    let mut key = known.key().into_iter().map(|column| &known.columns[column].source_name);
+    match said.id == known.source_oid {
+        true => is_other_key(known, theirs),
+        false => !key.all(|name| theirs.contains(name)),
+    }
 }
 
 /// The columns that tell rows apart at the source, by the names that are known here; none where
-/// whole old rows come.
+/// whole old rows come, or those of a partition that hold the key.
 pub fn key_said(known: &SyncedTable, said: &Relation, seen: &[Seen]) -> Option<Vec<String>> {
+    if said.replica_identity == ReplicaIdentity::Full {
+        return None;
+    }
     let keys = said.columns.iter().filter(|column| column.in_identity);
-    let names = keys.map(|column| column.name.to_string());
-    (said.replica_identity != ReplicaIdentity::Full).then(|| names_here(known, names, seen))
+    let theirs = names_here(known, keys.map(|column| column.name.to_string()), seen);
+    (said.id == known.source_oid || tells_other_key(known, said, &theirs)).then_some(theirs)
 }
 
-/// As [`key_said`], of the source as it is now.
+/// As [`key_said`], of the source as it is now. Where whole old rows come, any unique index will do
+/// whose columns are all of our key.
 pub fn key_now(known: &SyncedTable, source: &SourceTable, seen: &[Seen]) -> Option<Vec<String>> {
+    if source.replica_identity == describe::ReplicaIdentity::Full {
+        let ours = known.key().into_iter().map(|column| known.columns[column].source_attnum);
+        let now = ours.filter_map(|number| seen.iter().find(|now| now.attnum == number));
+        let names: Vec<&str> = now.map(|now| now.name.as_str()).collect();
+        if source.is_unique_by(&names) {
+            return None;
+        }
+    }
     let key = source.key().unwrap_or_default().iter().cloned();
-    let is_told = source.replica_identity != describe::ReplicaIdentity::Full;
-    is_told.then(|| names_here(known, key, seen))
+    Some(names_here(known, key, seen))
 }
 
 fn names_here(

@@ -1,6 +1,6 @@
 //! What a Relation message means, given what was known and what the source has by now.
 
-use super::{Seen, Step, differs, place, plan};
+use super::{Seen, Step, differs, is_mixed, place, plan, seen_now};
 use crate::catalog::table::{
     ColumnChoice, OnDrift, OnError, Resync, Sweep, SyncedColumn, SyncedTable, TableState,
 };
@@ -149,6 +149,31 @@ fn a_message_is_placed_by_what_was_known_and_what_is_there_now() {
         ("renamed twice", &[same[0], ("y", INT), same[2]], &[OLD[0], ("z", 2, INT), OLD[2]], None),
         ("renamed, and dropped since", &[same[0], ("y", INT), same[2]], &[OLD[0], OLD[2]], None),
         (
+            "dropped, and its name given to another",
+            &[same[0], same[1]],
+            &[OLD[0], ("a", 3, INT)],
+            Some("-2 3=a"),
+        ),
+        ("not told of, and alive", &[same[0], same[2]], OLD, None),
+        (
+            "not told of, and renamed since",
+            &[same[0], same[1]],
+            &[OLD[0], OLD[1], ("z", 3, INT)],
+            None,
+        ),
+        (
+            "renamed, and a third of that name since",
+            &[same[0], same[1], ("c", INT)],
+            &[OLD[0], OLD[1], ("d", 3, INT), ("c", 4, INT)],
+            None,
+        ),
+        (
+            "added, and made anew of another type since",
+            &[same[0], same[1], same[2], ("c", INT)],
+            &[OLD[0], OLD[1], OLD[2], ("c", 5, LONG)],
+            Some(""),
+        ),
+        (
             "added, and traded since",
             &[same[0], same[1], same[2], ("c", INT)],
             &[OLD[0], ("c", 2, INT), OLD[2], ("a", 4, INT)],
@@ -177,6 +202,24 @@ fn a_message_that_fits_is_not_asked_about() {
     let mut keyed = said(&same);
     keyed.columns[1].in_identity = true;
     assert!(differs(&table, &keyed, &nothing), "another key");
+    let leaf = Relation { id: 8, ..keyed.clone() };
+    assert!(!differs(&table, &leaf, &nothing), "a partition may tell more than the key");
+    let mut other = leaf.clone();
+    other.columns[0].in_identity = false;
+    assert!(differs(&table, &other, &nothing), "but the key it must");
     keyed.replica_identity = ReplicaIdentity::Full;
     assert!(!differs(&table, &keyed, &nothing), "whole old rows hold the key");
+}
+
+#[test]
+fn rows_are_mixed_where_a_name_went_to_another_column() {
+    let mixed = |later: Listed<'_>| {
+        let (table, seen) = (known(OLD), seen_now(&now(later)));
+        is_mixed(&table, &plan(&table, &seen), &seen)
+    };
+    assert!(!mixed(OLD));
+    assert!(!mixed(&[OLD[0], ("z", 2, INT), OLD[2]]), "renamed");
+    assert!(!mixed(&[OLD[0], OLD[2], ("z", 4, INT)]), "dropped and added");
+    assert!(mixed(&[OLD[0], ("b", 2, INT), ("a", 3, INT)]), "traded");
+    assert!(mixed(&[OLD[0], ("z", 2, INT), OLD[2], ("a", 4, INT)]), "renamed, and another added");
 }

@@ -3,7 +3,7 @@
 mod compare;
 mod drift;
 
-pub use compare::{Finding, add_member, compare};
+pub use compare::{Finding, add_member, compare, drop_member};
 
 use crate::catalog::stream::Stream;
 use crate::catalog::table::SyncedColumn;

@@ -116,6 +116,8 @@ pub struct Session<'e> {
     heard_at: Instant,
     /// Relations that are no partitions of synced tables, as the source said when it was asked.
     placed: HashSet<u32>,
+    /// Relations as the source has described them, until the first change of each comes.
+    described: HashMap<u32, Relation>,
 }
 
 impl<'e> Session<'e> {
@@ -320,9 +322,7 @@ impl<'e> Session<'e> {
         match message {
             Message::Relation(relation) => {
                 let relation = named_in_utf8(relation, self.applier.encoding())?;
-                self.follow_shape(&relation)?;
-                self.applier.announce(&relation);
-                self.place(&relation)?;
+                self.described.insert(relation.id, relation.into_owned());
             }
             Message::Origin { .. } => {
                 if let Some(incoming) = &mut self.incoming {
@@ -332,6 +332,7 @@ impl<'e> Session<'e> {
             Message::Change(change) => {
                 let stamp = self.stamp()?;
                 self.batch_began.get_or_insert_with(Instant::now);
+                self.meet(change.relation)?;
                 self.pass_unroutable(change.relation)?;
                 self.applier.push(change, stamp)?;
             }
@@ -339,6 +340,7 @@ impl<'e> Session<'e> {
                 let stamp = self.stamp()?;
                 self.batch_began.get_or_insert_with(Instant::now);
                 for relation in &truncate.relations {
+                    self.meet(*relation)?;
                     self.pass_unroutable(*relation)?;
                 }
                 self.reload_due |= self.applier.truncate(&truncate.relations, stamp)?;
@@ -346,6 +348,18 @@ impl<'e> Session<'e> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Follows what a relation was described as, where the first change of that shape comes: of a
+    /// transaction that was rolled back in part, descriptions stay, and tell of what never was.
+    fn meet(&mut self, relation: u32) -> Result<()> {
+        if self.described.is_empty() {
+            return Ok(());
+        }
+        let Some(relation) = self.described.remove(&relation) else { return Ok(()) };
+        self.follow_shape(&relation)?;
+        self.applier.announce(&relation);
+        self.place(&relation)
     }
 
     /// Finds out whether a relation that nobody knows yet is a new partition of a synced table.

@@ -6,7 +6,8 @@ use crate::support::pair::{PATIENCE, Sync};
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, a int, b varchar(5), c numeric(8,2));
     INSERT INTO t SELECT i, i, 'b' || i, i / 100.0 FROM generate_series(1, 300) AS i";
 
-fn followed(database: &str, further: &str) -> Sync {
+/// A table of some columns, synced and loaded.
+pub fn followed(database: &str, further: &str) -> Sync {
     let sync = Sync::shared(database);
     sync.source().run(TABLE);
     sync.create_with("t", "public.t", further);
@@ -15,7 +16,7 @@ fn followed(database: &str, further: &str) -> Sync {
 }
 
 /// The columns of the table here, with their types.
-fn columns(sync: &Sync) -> String {
+pub fn columns(sync: &Sync) -> String {
     let text = sync.ods().text(
         "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute
           WHERE attrelid = 't'::regclass AND attnum > 0 AND NOT attisdropped AND attname !~ '^_ods_'",
@@ -23,7 +24,8 @@ fn columns(sync: &Sync) -> String {
     text.expect("columns")
 }
 
-fn wait_columns(sync: &Sync, wanted: &str) {
+/// Waits until the table here has these columns.
+pub fn wait_columns(sync: &Sync, wanted: &str) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while columns(sync) != wanted {
         assert!(std::time::Instant::now() < deadline, "{}\n{}", columns(sync), sync.status());
@@ -32,19 +34,19 @@ fn wait_columns(sync: &Sync, wanted: &str) {
 }
 
 /// The incidents of drift, oldest first.
-fn told(sync: &Sync) -> String {
+pub fn told(sync: &Sync) -> String {
     sync.ods().text("SELECT string_agg(message, '; ' ORDER BY incident_id) FROM ods.incident WHERE kind = 'drift'").unwrap_or_default()
 }
 
 /// Waits until the table is set aside, and returns reason and fix.
-fn halted(sync: &Sync) -> (String, String) {
+pub fn halted(sync: &Sync) -> (String, String) {
     sync.wait_state("t", "failed");
     let shown = |column| sync.shown("t", column).unwrap_or_default();
     (shown("reason"), shown("fix"))
 }
 
 /// Lets the source go on while nobody reads the stream, so that a backlog holds it all.
-fn in_backlog(sync: &Sync, sql: &[&str]) {
+pub fn in_backlog(sync: &Sync, sql: &[&str]) {
     sync.ods().run("ALTER SERVER src OPTIONS (SET port '1')");
     let pid = sync.stream_worker();
     sync.ods().run(&format!("SELECT pg_terminate_backend({pid}, 5000)"));

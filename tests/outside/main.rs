@@ -15,6 +15,7 @@ mod crash;
 mod dead_letters;
 mod deletes;
 mod drift;
+mod drift_places;
 mod drop;
 mod encodings;
 mod evolve;

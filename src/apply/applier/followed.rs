@@ -14,6 +14,7 @@ use crate::load::memory::{Ledger, Memory};
 use crate::pg::subxact;
 use crate::settings;
 use std::collections::HashSet;
+use std::time::Instant;
 
 /// A synced table and what waits to be written to it.
 pub struct Table {
@@ -34,6 +35,8 @@ pub struct Table {
     pub(super) log: Option<Memory>,
     /// Columns of the source that were looked at and are not followed.
     pub(super) left_out: HashSet<String>,
+    /// When rows that were read from the source were last written.
+    pub read_at: Option<Instant>,
 }
 
 impl Table {
@@ -61,6 +64,7 @@ impl Table {
             parking,
             log: None,
             left_out: HashSet::new(),
+            read_at: None,
         };
         if table.synced.state == TableState::Loading {
             table.begin_memory();

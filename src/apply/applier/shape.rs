@@ -1,12 +1,16 @@
 //! Tables whose columns change while they are followed.
 
 use super::{Applier, Table};
-use crate::catalog::table::{self, OnDrift};
+use crate::catalog::table::{self, OnDrift, TableState};
 use crate::decode::lsn::Lsn;
 use crate::decode::pgoutput::Relation;
 use crate::drift;
 use crate::error::{ErrorKind, OdsError, Result};
 use std::collections::HashSet;
+use std::time::Duration;
+
+/// By then a heartbeat has found what was another at the source when rows were read.
+const LATELY: Duration = Duration::from_secs(60);
 
 impl Applier {
     /// The followed tables that a relation feeds and that it no longer looks like.
@@ -45,13 +49,13 @@ impl Applier {
             opened.rows_applied = before.rows_applied;
             // Keys that are parked, or no longer are, and that the commit is yet to store.
             opened.parking = before.parking;
+            opened.read_at = before.read_at;
             if opened.synced.on_drift == OnDrift::Ignore {
                 opened.left_out = before.left_out;
             }
         }
         self.tables.insert(id, opened);
-        self.rereads.remove(&id);
-        self.doubtful.remove(&id);
+        // Keys of rows to be read again stay: they are as text, whatever their columns are called.
         self.reopened.insert(id);
         self.reroute();
         Ok(())
@@ -81,6 +85,24 @@ impl Applier {
         self.open();
         table::pass_until(id, until)?;
         self.reopen(id)
+    }
+
+    /// Whether rows of a table have been read from the source lately, where it may have been ahead of
+    /// the stream.
+    pub fn is_read(&self, id: i32) -> bool {
+        self.tables.get(&id).is_some_and(|table| {
+            table.synced.state == TableState::Loading
+                || table.read_at.is_some_and(|at| at.elapsed() < LATELY)
+        })
+    }
+
+    /// A relation feeds a table no more, which is read from now on.
+    pub fn let_go(&mut self, id: i32, relation: u32) {
+        if let Some(table) = self.tables.get_mut(&id) {
+            table.synced.members.retain(|member| member.oid != relation);
+            table.begin_loading();
+        }
+        self.reroute();
     }
 
     /// The tables whose changes have passed by up to where they are to be followed again.

@@ -16,6 +16,8 @@ pub enum Selection<'a> {
     All,
     /// These, by schema and name, whatever they are.
     Named(&'a [(String, String)]),
+    /// One, wherever it is by now.
+    Oid(u32),
 }
 
 /// What a relation of the source is.
@@ -244,6 +246,14 @@ impl SourceTable {
     pub fn key(&self) -> Option<&[String]> {
         identity(self.replica_identity, &self.indexes)
     }
+
+    /// Whether the source itself makes sure that no two rows have these columns in common, as far as
+    /// that can be asked for: where it has no primary key at all, a person says what tells rows apart.
+    pub fn is_unique_by(&self, key: &[impl AsRef<str>]) -> bool {
+        let holds = |column: &String| key.iter().any(|part| part.as_ref() == column);
+        self.indexes.iter().any(|index| index.columns.iter().all(holds))
+            || !self.indexes.iter().any(|index| index.is_primary)
+    }
 }
 
 fn identity(replica_identity: ReplicaIdentity, indexes: &[UniqueIndex]) -> Option<&[String]> {
@@ -273,6 +283,7 @@ pub fn describe(
                 array_literal(names.iter().map(|(_, table)| table.as_str())),
             ],
         ),
+        Selection::Oid(oid) => (BY_OID, vec![oid.to_string()]),
     };
     let sql = QUERY.replace("{condition}", condition);
     let parameters: Vec<Option<&str>> = parameters.iter().map(|p| Some(p.as_str())).collect();
@@ -346,6 +357,8 @@ const ALL: &str =
     AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'";
 const NAMED: &str = "(n.nspname, c.relname) IN (SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS wanted_names)
     AND c.relkind IN ('r', 'p', 'f', 'v', 'm')";
+
+const BY_OID: &str = "c.oid = $1::pg_catalog.oid AND c.relkind IN ('r', 'p', 'f')";
 
 /// One row a table, for versions 12 to 18. pg_inherits is walked by hand, since pg_partition_tree
 /// locks what it finds; a partition that waits for DETACH … CONCURRENTLY to end is still one.

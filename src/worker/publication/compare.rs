@@ -9,10 +9,8 @@ use crate::catalog::table::{self, Marks, Sweep, SyncedTable, TableState};
 use crate::drift::ask;
 use crate::error::Result;
 use crate::pg::libpq::Connection;
-use crate::pg::wait::Deadline;
 use crate::pg::xact;
-use crate::settings;
-use crate::source::postgres::connect::{ServerAccess, connect_control};
+use crate::source::postgres::connect::ServerAccess;
 use crate::source::postgres::quote::{quote_ident, quote_qualified};
 use crate::source::postgres::upkeep::{self, Coverage, Heartbeat, Partitions, Published};
 use pgrx::pg_sys::Oid;
@@ -78,8 +76,8 @@ fn look(
         } else if carried.is_empty()
             && let Some(anew) = anew
         {
-            take_over(synced, anew)?;
-            changed = true;
+            let connection = asking(&mut connection, access)?;
+            changed |= take_over(connection, synced, anew)?;
         } else if carried.is_empty() || !missing.is_empty() {
             let add = match (carried.is_empty(), upkeep.partitions) {
                 (true, Partitions::ByRoot) => {
@@ -255,14 +253,8 @@ fn follow_marks(
     }
     if altered {
         let known = synced.columns.clone();
-        let connection = match connection {
-            Some(connection) => connection,
-            None => {
-                let deadline = Deadline::after(settings::connect_timeout());
-                connection.insert(connect_control(access, deadline)?)
-            }
-        };
-        if let Some(look) = ask::look_over(connection, synced)? {
+        let connection = asking(connection, access)?;
+        if let Some(look) = ask::look_over(connection, synced.source_oid)? {
             upkeep.looks.insert(synced.id, Pending { known, look, finding });
         }
         return Ok(false);
@@ -274,6 +266,17 @@ fn follow_marks(
         }
     }
     Ok(reads_anew)
+}
+
+/// The connection for questions about tables, made when the first is asked.
+fn asking<'c>(
+    connection: &'c mut Option<Connection>,
+    access: &ServerAccess,
+) -> Result<&'c mut Connection> {
+    match connection {
+        Some(connection) => Ok(connection),
+        None => Ok(connection.insert(ask::connect(access)?)),
+    }
 }
 
 /// What a heartbeat has found of the members of a table.
@@ -327,6 +330,16 @@ pub fn add_member(table_id: i32, oid: u32, schema: &str, name: &str) -> Result<(
         &[table_id.into(), Oid::from(oid).into(), schema.into(), name.into()],
     )?;
     begin_again(table_id, Sweep::Due)?;
+    table::set_state(table_id, TableState::Loading, Some(PARTITIONS_CHANGED), None)
+}
+
+/// The opposite: the rows of one that went are searched for.
+pub fn drop_member(table_id: i32, oid: u32) -> Result<()> {
+    begin_again(table_id, Sweep::Due)?;
+    table::execute(
+        "DELETE FROM ods.source_member WHERE table_id = $1 AND source_oid = $2",
+        &[table_id.into(), Oid::from(oid).into()],
+    )?;
     table::set_state(table_id, TableState::Loading, Some(PARTITIONS_CHANGED), None)
 }
 
@@ -437,16 +450,28 @@ fn same_members(synced: &SyncedTable, carried: &[&Published]) -> bool {
         && carried.iter().all(|there| synced.members.iter().any(|member| member.oid == there.oid))
 }
 
-/// A table of the name was made anew at the source, and a person has resumed ours: what is read is
-/// the new one.
-fn take_over(synced: &SyncedTable, anew: &Published) -> Result<()> {
+/// A table of the name was made anew at the source, and a person has resumed ours, or its first load
+/// is under way: what is read is the new one, over whatever rows are here. False if that is gone too.
+fn take_over(connection: &mut Connection, synced: &SyncedTable, anew: &Published) -> Result<bool> {
+    let Some(look) = ask::look_over(connection, anew.root)? else { return Ok(false) };
+    let (names, numbers): (Vec<String>, Vec<i16>) =
+        look.source.columns.into_iter().map(|column| (column.name, column.attnum)).unzip();
     xact::in_transaction(|| {
+        begin_again(synced.id, Sweep::Due)?;
         table::execute(
             "UPDATE ods.synced_table SET source_oid = $2 WHERE table_id = $1",
             &[synced.id.into(), Oid::from(anew.root).into()],
         )?;
+        // Numbers are another table's: a column is the one of its name, or has a number of nobody's.
+        table::execute(
+            "UPDATE ods.synced_column c SET source_attnum = coalesce( \
+                 (SELECT n.attnum FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::int2[])) AS n (name, attnum) \
+                   WHERE n.name = c.source_name), -c.ordinal) \
+             WHERE c.table_id = $1",
+            &[synced.id.into(), names.into(), numbers.into()],
+        )?;
         table::execute("DELETE FROM ods.source_member WHERE table_id = $1", &[synced.id.into()])?;
-        Ok(())
+        Ok(true)
     })
 }
 

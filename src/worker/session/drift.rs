@@ -1,6 +1,6 @@
 //! Columns that change at the source, at their place in the stream.
 
-use super::{Session, enums};
+use super::{Session, enums, publication};
 use crate::catalog::incident::{self, IncidentKind};
 use crate::catalog::table::{self, OnDrift, SyncedTable};
 use crate::decode::pgoutput::Relation;
@@ -9,6 +9,7 @@ use crate::drift::{self, Step, ask, fix};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::libpq::Connection;
 use crate::pg::{subxact, xact};
+use crate::source::postgres::describe::SourceTable;
 use crate::source::postgres::upkeep::Heartbeat;
 
 /// Whether a table goes on.
@@ -32,6 +33,10 @@ impl Session<'_> {
                 self.applier.fail(id, gone(&synced));
                 continue;
             };
+            if !feeds(&look.source, relation.id) {
+                self.let_go(id, relation.id)?;
+                continue;
+            }
             let seen = drift::place(&synced, relation, &look.source.columns);
             let seen = match seen {
                 Some(mut seen) => self
@@ -45,12 +50,16 @@ impl Session<'_> {
                 continue;
             };
             let key = drift::key_said(&synced, relation, &seen);
-            self.take_steps(
-                &synced,
-                &drift::plan(&synced, &seen),
-                key.as_deref(),
-                &mut connection,
-            )?;
+            let steps = drift::plan(&synced, &seen);
+            if drift::is_mixed(&synced, &steps, &seen) && self.applier.is_read(id) {
+                // Rows that were read where the source had changed already were taken by the old names.
+                let at = self.upkeep.matched_at();
+                self.applier.within(|_| {
+                    table::read_anew(id)?;
+                    table::freeze_at(id, at)
+                })?;
+            }
+            self.take_steps(&synced, &steps, key.as_deref(), &mut connection)?;
             let names = relation.columns.iter().map(|column| column.name.to_string());
             self.applier.leave_out(id, names);
         }
@@ -62,6 +71,7 @@ impl Session<'_> {
         for id in self.applier.unroutable(relation) {
             let Some(synced) = self.synced(id) else { continue };
             match ask::look(&self.access, &synced)?.1 {
+                Some(look) if !feeds(&look.source, relation) => self.let_go(id, relation)?,
                 Some(look) => self.pass_by(&synced, look.until)?,
                 None => self.applier.fail(id, gone(&synced)),
             }
@@ -88,12 +98,19 @@ impl Session<'_> {
             if self.applier.has_pending() {
                 self.commit()?;
             }
-            let (mut connection, _) = ask::look(&self.access, &synced)?;
+            let mut connection = ask::connect(&self.access)?;
             let taken = self.take_steps(&synced, &steps, key.as_deref(), &mut connection)?;
             let mut reads_anew = false;
             if taken == Taken::Followed {
                 let stream = &self.stream;
-                reads_anew = self.applier.within(|_| pending.finding.settle(stream, &synced))?;
+                let is_mixed = drift::is_mixed(&synced, &steps, &seen);
+                reads_anew = self.applier.within(|_| {
+                    let reads_anew = pending.finding.settle(stream, &synced)?;
+                    if is_mixed {
+                        table::read_anew(id)?;
+                    }
+                    Ok(reads_anew || is_mixed)
+                })?;
             }
             self.commit()?;
             self.applier.leave_out(id, seen.into_iter().map(|column| column.name));
@@ -197,6 +214,18 @@ impl Session<'_> {
         }
     }
 
+    /// Takes a partition that is none of its table's any more out of it, before a heartbeat does so:
+    /// what becomes of its columns is its own.
+    fn let_go(&mut self, id: i32, relation: u32) -> Result<()> {
+        self.applier.within(|applier| {
+            publication::drop_member(id, relation)?;
+            applier.let_go(id, relation);
+            Ok(())
+        })?;
+        self.reload_due = true;
+        Ok(())
+    }
+
     /// Lets the changes of a table pass by until the stream is where its source was just now.
     fn pass_by(&mut self, synced: &SyncedTable, until: crate::decode::lsn::Lsn) -> Result<()> {
         let what = "its columns have changed several times, and what they were in between is not known any more";
@@ -222,6 +251,11 @@ impl Session<'_> {
         self.reload_due = true;
         Ok(())
     }
+}
+
+/// Whether rows of a relation are rows of the table, as that is now.
+fn feeds(source: &SourceTable, relation: u32) -> bool {
+    source.oid == relation || source.leaves.iter().any(|leaf| leaf.oid == relation)
 }
 
 fn gone(synced: &SyncedTable) -> OdsError {

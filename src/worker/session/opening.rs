@@ -175,6 +175,7 @@ impl<'e> Session<'e> {
             publication,
             heard_at: now,
             placed: HashSet::new(),
+            described: HashMap::new(),
             stream,
         })))
     }
