@@ -19,12 +19,17 @@ use crate::guard::{self, Writing};
 use crate::load::memory::{Ledger, Memory};
 use crate::pg::{subxact, xact};
 use crate::settings;
-use pgrx::Spi;
+use pgrx::{PgSqlErrorCode, Spi};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 /// A table that lacks values in more rows than this is read anew instead, row by row no longer.
 const MOST_REREADS: usize = 10_000;
+/// Whether an error is what a value raises whose label is missing.
+pub fn may_lack_label(error: &OdsError) -> bool {
+    error.kind == ErrorKind::Local(PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION)
+}
+
 /// What is said of a table whose rows lack values.
 pub const LACKS_VALUES: &str = "reading rows again that lack a value here";
 
@@ -57,6 +62,8 @@ pub struct Table {
     log: Option<Memory>,
     /// Columns of the source that were looked at and are not followed.
     left_out: HashSet<String>,
+    /// Whether the source is to be asked for labels before a change is parked for want of one.
+    asks_labels: bool,
 }
 
 /// The applier of one stream.
@@ -66,6 +73,7 @@ pub struct Applier {
     tables: BTreeMap<i32, Table>,
     routes: Routes,
     care: Care,
+    asks_labels: bool,
     pending_rows: usize,
     pending_bytes: usize,
     is_open: bool,
@@ -102,6 +110,7 @@ impl Applier {
             tables: BTreeMap::new(),
             routes: Routes::default(),
             care,
+            asks_labels: true,
             pending_rows: 0,
             pending_bytes: 0,
             is_open: false,
@@ -140,6 +149,12 @@ impl Applier {
     pub fn set_care(&mut self, care: Care) {
         self.care = care;
         self.tables.values_mut().for_each(|table| table.keep_log(care));
+    }
+
+    /// Whether a change that lacks a label of an enum is an error of the whole, also under guard: the
+    /// source may have the label by now.
+    pub fn set_asks_labels(&mut self, asks: bool) {
+        self.asks_labels = asks;
     }
 
     /// When a change was last found that can't be applied.
@@ -420,7 +435,10 @@ impl Applier {
                 Care::Fast => {
                     xact::caught(|| write::write(&mut table.target, &mut table.batch, mode))
                 }
-                Care::Guarded => table.write_guarded(mode),
+                Care::Guarded => {
+                    table.asks_labels = self.asks_labels;
+                    table.write_guarded(mode)
+                }
             };
             table.batch.clear();
             match written {
@@ -435,7 +453,11 @@ impl Applier {
                     }
                     self.check_letters(id);
                 }
-                Err(error) if self.care == Care::Guarded && error.kind.retry() == Retry::Never => {
+                Err(error)
+                    if self.care == Care::Guarded
+                        && error.kind.retry() == Retry::Never
+                        && !table.awaits_label(&error)? =>
+                {
                     self.fail(id, error);
                 }
                 Err(error) => return Err(error.context(table.synced.display())),
@@ -543,7 +565,8 @@ fn bad_change(error: BatchError) -> OdsError {
     OdsError::new(ErrorKind::Mismatch, format!("a change can't be applied: {error}"))
 }
 
-fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) -> Result<()> {
+/// Sets a table aside, in the open transaction.
+pub fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) -> Result<()> {
     let name = synced.display();
     let fix = fix::of(synced, error)?;
     let kind = match error.kind {
@@ -581,6 +604,7 @@ impl Table {
             parking,
             log: None,
             left_out: HashSet::new(),
+            asks_labels: false,
         };
         if table.synced.state == TableState::Loading {
             table.begin_memory();
@@ -614,6 +638,11 @@ impl Table {
         Ok(pushed)
     }
 
+    /// Whether the source may have a label by now whose lack is this error.
+    pub fn awaits_label(&self, error: &OdsError) -> Result<bool> {
+        Ok(self.asks_labels && may_lack_label(error) && table::holds_enum(self.synced.relation)?)
+    }
+
     /// Has the events of the next batches remembered, or no longer.
     fn keep_log(&mut self, care: Care) {
         self.log = match care {
@@ -628,7 +657,9 @@ impl Table {
         let whole = subxact::run(|| write::write(&mut self.target, &mut self.batch, mode));
         let log = self.log.take();
         let written = match (whole, &log) {
-            (Err(error), Some(log)) if error.kind.retry() == Retry::Never => {
+            (Err(error), Some(log))
+                if error.kind.retry() == Retry::Never && !self.awaits_label(&error)? =>
+            {
                 let events: Vec<_> = log.all().collect();
                 let mut written = write::Written::default();
                 guarded::write_events(self, &events, mode, &mut written).map(|()| written)
@@ -673,5 +704,6 @@ impl Table {
             && mine.filter == other.filter
             && mine.on_delete == other.on_delete
             && mine.columns == other.columns
+            && mine.passes_until.is_some() == other.passes_until.is_some()
     }
 }

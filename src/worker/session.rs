@@ -12,7 +12,7 @@ pub use opening::Opened;
 use super::board::{self, StreamEntry, StreamState};
 use super::publication::{self, Upkeep};
 use super::unflushed::Unflushed;
-use super::{enums, warnings};
+use super::{enums, reshape, warnings};
 use crate::apply::applier::{Applier, Care};
 use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
@@ -63,6 +63,28 @@ pub enum End {
     Stop,
 }
 
+/// What a session leaves to the one after it.
+#[derive(Clone, Debug, Default)]
+pub struct Course {
+    /// Up to here changes are written under guard.
+    careful_until: Option<Lsn>,
+    /// Up to here the source was asked for labels, and had none that are not here.
+    asked_until: Option<Lsn>,
+    /// Up to here each transaction is committed by itself, so that labels are renamed between two.
+    singly_until: Option<Lsn>,
+    /// Tables for whose new columns it was asked.
+    asked_for: HashSet<i32>,
+}
+
+impl Course {
+    fn care(&self) -> Care {
+        match self.careful_until {
+            None => Care::Fast,
+            Some(_) => Care::Guarded,
+        }
+    }
+}
+
 /// An upstream transaction on its way in.
 struct Incoming {
     stamp: Stamp,
@@ -81,6 +103,8 @@ pub struct Session<'e> {
     loader: Loader,
     applier: Applier,
     care: Care,
+    /// What was found out and outlives it.
+    pub course: Course,
     sockets: WaitSet,
     incoming: Option<Incoming>,
     streamed: HashMap<u32, Spill>,
@@ -110,6 +134,10 @@ pub struct Session<'e> {
     heartbeat: Option<Heartbeat>,
     /// What stood for the labels of the source's enums when they were last followed.
     labels: Option<String>,
+    /// Labels that are to be renamed where the stream is that far.
+    renames: Option<enums::Asked>,
+    /// When the jobs worker was last asked to change columns.
+    reshape_asked_at: Instant,
     /// The oid of the publication.
     publication: Option<u32>,
     /// When the walsender last sent anything.
@@ -120,22 +148,21 @@ pub struct Session<'e> {
 
 impl<'e> Session<'e> {
     /// Runs until the first failure, or until there is a reason to begin anew.
-    pub fn run(&mut self, careful_until: &mut Option<Lsn>) -> Result<End> {
+    pub fn run(&mut self) -> Result<End> {
         loop {
-            match xact::caught(|| self.turn(careful_until)) {
+            match xact::caught(|| self.turn()) {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
-                // A label that the source has added: with it, the same changes can be read.
-                Err(error) if self.care == Care::Fast && enums::may_lack_label(error.kind) => {
+                Err(error)
+                    if self.course.asked_until.is_none() && enums::may_lack_label(&error) =>
+                {
                     xact::recover();
-                    if !enums::follow(&self.access, self.stream.id)? {
-                        self.begin_care(error, careful_until);
-                    }
+                    self.mend_labels(error)?;
                     return Ok(End::Again);
                 }
                 // Blamed on the data: the same changes again, under guard, tell which.
                 Err(error) if self.care == Care::Fast && error.kind.retry() == Retry::Never => {
-                    self.begin_care(error, careful_until);
+                    self.begin_care(error);
                     xact::recover();
                     return Ok(End::Again);
                 }
@@ -144,15 +171,60 @@ impl<'e> Session<'e> {
         }
     }
 
-    fn begin_care(&self, error: OdsError, careful_until: &mut Option<Lsn>) {
+    /// Gives enums the labels that the source has added or renamed: with them, the same changes can be
+    /// read. Where there are none, changes are looked for that can't be applied.
+    fn mend_labels(&mut self, error: OdsError) -> Result<()> {
+        let (stream, ends) = (self.stream.id, self.sent_end.max(self.position));
+        if let Some(asked) = enums::ask(&self.access, stream)? {
+            // One by one, all before the transaction that failed are committed, and have the old ones.
+            let renames = match self.course.singly_until {
+                Some(_) => enums::Renames::Made,
+                None => enums::Renames::Wait,
+            };
+            let given = enums::give(stream, &asked, renames)?;
+            if given.renames_wait {
+                self.course.singly_until = Some(ends);
+                return Ok(());
+            }
+            if given.has_changed {
+                return Ok(());
+            }
+        }
+        self.course.asked_until = Some(ends);
+        if self.care == Care::Fast {
+            self.begin_care(error);
+        }
+        Ok(())
+    }
+
+    fn begin_care(&mut self, error: OdsError) {
         let place =
             format!("stream {} looks for the changes that can't be applied", self.stream.id);
         warnings::tell(error.context(place));
-        *careful_until = Some(self.sent_end.max(self.position));
+        self.course.careful_until = Some(self.sent_end.max(self.position));
+    }
+
+    /// Ends what was begun up to a position that is committed.
+    fn settle_course(&mut self) {
+        let stored = self.stored;
+        let is_past = |until: Option<Lsn>| until.is_some_and(|until| stored >= until);
+        let is_quiet = self.applier.kept_letter_at().is_none_or(|at| at.elapsed() >= GUARD_FOR);
+        if is_quiet && is_past(self.course.careful_until) {
+            self.course.careful_until = None;
+            self.care = Care::Fast;
+            self.applier.set_care(Care::Fast);
+        }
+        if is_past(self.course.asked_until) {
+            self.course.asked_until = None;
+            self.applier.set_asks_labels(true);
+        }
+        if is_past(self.course.singly_until) {
+            self.course.singly_until = None;
+        }
     }
 
     /// One turn of the loop: take in, commit, look after the rest, wait.
-    fn turn(&mut self, careful_until: &mut Option<Lsn>) -> Result<Option<End>> {
+    fn turn(&mut self) -> Result<Option<End>> {
         interrupt::check();
         interrupt::reload_config_if_asked();
         self.seen();
@@ -162,12 +234,7 @@ impl<'e> Session<'e> {
             if self.applier.has_pending() && (is_drained || self.is_batch_old()) {
                 self.commit()?;
             }
-            let is_quiet = self.applier.kept_letter_at().is_none_or(|at| at.elapsed() >= GUARD_FOR);
-            if is_quiet && careful_until.is_some_and(|until| self.stored >= until) {
-                *careful_until = None;
-                self.care = Care::Fast;
-                self.applier.set_care(Care::Fast);
-            }
+            self.settle_course();
             if let Some(end) = self.between_transactions()? {
                 return Ok(Some(end));
             }
@@ -179,6 +246,7 @@ impl<'e> Session<'e> {
         if self.loader.indexes_wait() {
             board::wake_maintenance();
         }
+        self.have_reshaped();
         self.show();
         if is_drained {
             self.flush_if_due()?;
@@ -411,7 +479,7 @@ impl<'e> Session<'e> {
         self.told_of(commit.end_lsn);
         self.transactions += 1;
         self.changed_at = Instant::now();
-        if self.applier.is_committing_due() {
+        if self.applier.is_committing_due() || self.course.singly_until.is_some() {
             self.commit()?;
         }
         Ok(())
@@ -469,6 +537,7 @@ impl<'e> Session<'e> {
     fn between_transactions(&mut self) -> Result<Option<End>> {
         // Before what was read by other columns is written.
         self.settle_changes()?;
+        self.settle_renames()?;
         self.end_passing()?;
         if self.reload_due {
             if self.is_moved_on()? {
@@ -498,8 +567,13 @@ impl<'e> Session<'e> {
             let Some(chunk) = self.loader.take_ready(self.position.0) else { break };
             let position = self.position.to_string();
             let mend = &mut |error: &OdsError| {
-                Ok(enums::may_lack_label(error.kind)
-                    && enums::follow(&self.access, self.stream.id)?)
+                let asks = enums::may_lack_label(error);
+                let asked = if asks { enums::ask(&self.access, self.stream.id)? } else { None };
+                // The stream is where the rows were read, with the labels that they have.
+                asked.map_or(Ok(false), |asked| {
+                    enums::give(self.stream.id, &asked, enums::Renames::Made)
+                        .map(|given| given.has_changed)
+                })
             };
             let fresh = self.fresh.get();
             let outcome = self.loader.apply(&mut self.applier, chunk, &position, fresh, mend)?;
