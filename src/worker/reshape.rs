@@ -40,15 +40,15 @@ fn reshape(id: i32) -> Result<()> {
         let steps = drift::plan_now(&synced, &seen);
         let key = drift::key_now(&synced, &look.source, &seen);
         let done = subxact::run(|| {
+            table::state_for_update(id)?;
+            if !table::is_to_reshape(id)? {
+                return Err(OdsError::new(ErrorKind::Stale, "somebody has changed its state"));
+            }
             if let Some(key) = key {
                 evolve::check_key(&synced, &key, &steps)?;
             }
             if !steps.is_empty() {
                 evolve::evolve(stream, &synced, &steps, Rewrites::Now, &mut connection)?;
-            }
-            table::state_for_update(id)?;
-            if !table::is_to_reshape(id)? {
-                return Err(OdsError::new(ErrorKind::Stale, "somebody has changed its state"));
             }
             // From here on the stream brings what the source has now.
             table::pass_until(id, look.until)
@@ -59,7 +59,7 @@ fn reshape(id: i32) -> Result<()> {
                 Ok(true)
             }
             // The catalog says what is to be done now.
-            Err(error) if error.kind == ErrorKind::Stale => Ok(true),
+            Err(error) if error.kind == ErrorKind::Stale => Ok(false),
             Err(error) if error.kind == ErrorKind::Busy => {
                 table::reshape_later(id, PAUSE, &error.message, error.hint.as_deref())
             }
@@ -71,7 +71,7 @@ fn reshape(id: i32) -> Result<()> {
         }
     })?;
     if !is_told {
-        // Somebody is about to change its state, which says what is to be done.
+        // Somebody has changed its state, or is about to.
         latch::wait(Some(Duration::from_secs(1)));
     }
     Ok(())
