@@ -2,10 +2,11 @@
 //! or all its rows are written anew. Its changes pass by meanwhile.
 
 use super::board;
+use super::enums::{self, Renames};
 use crate::apply::applier;
 use crate::catalog::table;
 use crate::drift::evolve::{self, Rewrites};
-use crate::drift::{self, ask};
+use crate::drift::{self, Step, ask};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::guard;
 use crate::pg::{bgworker, latch, subxact, xact};
@@ -27,6 +28,14 @@ fn reshape(id: i32) -> Result<()> {
     guard::become_writer();
     let Subject { stream, table: synced, access } = xact::in_transaction(|| Subject::find(id))?;
     let (mut connection, look) = ask::look(&access, &synced)?;
+    let seen = look.as_ref().map(|look| drift::seen_now(&look.source.columns)).unwrap_or_default();
+    let steps = drift::plan_now(&synced, &seen);
+    if steps.iter().any(|step| matches!(step, Step::Add(_)))
+        && let Some(asked) = enums::ask(&access, stream)?
+    {
+        // A new column may be of an enum that has grown just before.
+        enums::give(stream, &asked, Renames::Wait)?;
+    }
     let is_told = xact::in_transaction(|| {
         let Some(look) = look else {
             let gone = OdsError::new(
@@ -36,8 +45,6 @@ fn reshape(id: i32) -> Result<()> {
             board::wake_at_commit();
             return applier::set_aside(stream, id, &synced, &gone).map(|()| true);
         };
-        let seen = drift::seen_now(&look.source.columns);
-        let steps = drift::plan_now(&synced, &seen);
         let key = drift::key_now(&synced, &look.source, &seen);
         let done = subxact::run(|| {
             table::state_for_update(id)?;

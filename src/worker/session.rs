@@ -4,15 +4,17 @@
 //! local commit happens where an upstream transaction ends and nothing more waits to be read, or
 //! the batch is old enough; between commits, heartbeats and chunks are looked after.
 
+mod course;
 mod drift;
 mod opening;
 
+pub use course::Course;
 pub use opening::Opened;
 
 use super::board::{self, StreamEntry, StreamState};
 use super::publication::{self, Upkeep};
 use super::unflushed::Unflushed;
-use super::{enums, reshape, warnings};
+use super::{enums, reshape};
 use crate::apply::applier::{Applier, Care};
 use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
@@ -44,8 +46,6 @@ const BATCH_AGE: Duration = Duration::from_millis(50);
 const IDLE_STORE: Duration = Duration::from_millis(50);
 /// How often counts of rows go to the catalog.
 const COUNTS_AFTER: Duration = Duration::from_secs(1);
-/// How long batches are written under guard after a change that can't be applied: more may follow.
-const GUARD_FOR: Duration = Duration::from_secs(60);
 /// Messages between two looks at everything else.
 const MESSAGES_AT_ONCE: usize = 2_000;
 
@@ -61,28 +61,6 @@ pub enum End {
     Wait(Duration),
     /// The stream is gone.
     Stop,
-}
-
-/// What a session leaves to the one after it.
-#[derive(Clone, Debug, Default)]
-pub struct Course {
-    /// Up to here changes are written under guard.
-    careful_until: Option<Lsn>,
-    /// Up to here the source was asked for labels, and had none that are not here.
-    asked_until: Option<Lsn>,
-    /// Up to here each transaction is committed by itself, so that labels are renamed between two.
-    singly_until: Option<Lsn>,
-    /// Tables for whose new columns it was asked.
-    asked_for: HashSet<i32>,
-}
-
-impl Course {
-    fn care(&self) -> Care {
-        match self.careful_until {
-            None => Care::Fast,
-            Some(_) => Care::Guarded,
-        }
-    }
 }
 
 /// An upstream transaction on its way in.
@@ -168,58 +146,6 @@ impl<'e> Session<'e> {
                 }
                 Err(error) => return Err(error),
             }
-        }
-    }
-
-    /// Gives enums the labels that the source has added or renamed: with them, the same changes can be
-    /// read. Where there are none, changes are looked for that can't be applied.
-    fn mend_labels(&mut self, error: OdsError) -> Result<()> {
-        let (stream, ends) = (self.stream.id, self.sent_end.max(self.position));
-        if let Some(asked) = enums::ask(&self.access, stream)? {
-            // One by one, all before the transaction that failed are committed, and have the old ones.
-            let renames = match self.course.singly_until {
-                Some(_) => enums::Renames::Made,
-                None => enums::Renames::Wait,
-            };
-            let given = enums::give(stream, &asked, renames)?;
-            if given.renames_wait {
-                self.course.singly_until = Some(ends);
-                return Ok(());
-            }
-            if given.has_changed {
-                return Ok(());
-            }
-        }
-        self.course.asked_until = Some(ends);
-        if self.care == Care::Fast {
-            self.begin_care(error);
-        }
-        Ok(())
-    }
-
-    fn begin_care(&mut self, error: OdsError) {
-        let place =
-            format!("stream {} looks for the changes that can't be applied", self.stream.id);
-        warnings::tell(error.context(place));
-        self.course.careful_until = Some(self.sent_end.max(self.position));
-    }
-
-    /// Ends what was begun up to a position that is committed.
-    fn settle_course(&mut self) {
-        let stored = self.stored;
-        let is_past = |until: Option<Lsn>| until.is_some_and(|until| stored >= until);
-        let is_quiet = self.applier.kept_letter_at().is_none_or(|at| at.elapsed() >= GUARD_FOR);
-        if is_quiet && is_past(self.course.careful_until) {
-            self.course.careful_until = None;
-            self.care = Care::Fast;
-            self.applier.set_care(Care::Fast);
-        }
-        if is_past(self.course.asked_until) {
-            self.course.asked_until = None;
-            self.applier.set_asks_labels(true);
-        }
-        if is_past(self.course.singly_until) {
-            self.course.singly_until = None;
         }
     }
 
@@ -355,7 +281,9 @@ impl<'e> Session<'e> {
             };
         }
         match pgoutput::decode(payload, Block::Plain).map_err(protocol)?.message {
-            Message::Begin { committed_at_us, xid, .. } => {
+            Message::Begin { final_lsn, committed_at_us, xid } => {
+                // Its changes may lie before the end of what was committed last.
+                self.sent_end = self.sent_end.max(Lsn(final_lsn.0.saturating_add(1)));
                 self.incoming =
                     Some(Incoming { stamp: Stamp { committed_at_us, xid }, has_origin: false });
                 Ok(())
@@ -451,6 +379,7 @@ impl<'e> Session<'e> {
                 "a commit of an unknown streamed transaction",
             ));
         };
+        self.sent_end = self.sent_end.max(commit.end_lsn);
         let stamp = Stamp { committed_at_us: commit.committed_at_us, xid };
         self.incoming = Some(Incoming { stamp, has_origin: false });
         let mut replay = spill.replay().map_err(spilling)?;
