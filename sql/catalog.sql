@@ -122,6 +122,7 @@ CREATE TABLE ods.table_state (
     sweep_key text[],
     load_started_at timestamptz,
     passes_until text,
+    reshape_at timestamptz,
     load_rate double precision,
     resync text NOT NULL DEFAULT 'none' CONSTRAINT table_state_resync CHECK (resync IN ('none', 'asked')),
     rows_per_second integer CONSTRAINT table_state_rows_per_second CHECK (rows_per_second > 0),

@@ -29,6 +29,7 @@ COMMENT ON COLUMN ods.table_state.fresh_as_of IS 'How fresh it was when it was s
 COMMENT ON COLUMN ods.table_state.sweep IS 'Whether rows are yet to be looked for that the source no longer has';
 COMMENT ON COLUMN ods.table_state.sweep_key IS 'The last key that this search has looked at';
 COMMENT ON COLUMN ods.table_state.passes_until IS 'Changes pass by up to this position of the stream, from which the table is read anew; null otherwise';
+COMMENT ON COLUMN ods.table_state.reshape_at IS 'When the jobs worker next tries to change the columns of the table as those of its source have, while its changes pass by; null otherwise';
 COMMENT ON COLUMN ods.table_state.load_rate IS 'Rows a second at which the load reads';
 COMMENT ON COLUMN ods.table_state.resync IS 'Whether the load was asked for by ods.resync of a table that had missed nothing';
 COMMENT ON COLUMN ods.table_state.rows_per_second IS 'Rows a second that the load may read at most; null for no limit';

@@ -43,6 +43,9 @@ pub enum ErrorKind {
     /// The source's columns have changed, and a person must say what becomes of the table. The hint
     /// is what they can paste.
     Drift,
+    /// A table here can't be changed without holding up others: it is left for later. The hint is
+    /// what ends the wait.
+    Busy,
     /// A wait ended before what it waited for.
     Timeout,
     /// A limit of this server was reached: worker slots, memory, disk.
@@ -84,6 +87,7 @@ impl ErrorKind {
             Self::SourceRefused => C::ERRCODE_FDW_ERROR,
             Self::Protocol => C::ERRCODE_PROTOCOL_VIOLATION,
             Self::Mismatch | Self::Drift => C::ERRCODE_DATATYPE_MISMATCH,
+            Self::Busy => C::ERRCODE_OBJECT_IN_USE,
             Self::Timeout => C::ERRCODE_QUERY_CANCELED,
             Self::Limit => C::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::Local(code) => code,
@@ -108,6 +112,7 @@ impl ErrorKind {
             | Self::Limit
             | Self::NotRunning
             | Self::Stale
+            | Self::Busy
             | Self::Forbidden => Retry::Backoff,
             Self::InvalidArgument
             | Self::NotFound

@@ -303,6 +303,18 @@ impl LocalType {
         names
     }
 
+    /// The type as SQL, as it is once it is in `schema`.
+    pub fn name_in(&self, schema: &str) -> String {
+        match self {
+            Self::Text(name) => (*name).to_owned(),
+            Self::Known(name) | Self::OfExtension(name) => name.clone(),
+            Self::Own { name, is_array, .. } => {
+                let array = if *is_array { "[]" } else { "" };
+                format!("{}.{}{array}", quote_ident(schema), quote_ident(name))
+            }
+        }
+    }
+
     /// The type as SQL, after making it in `schema` if it must be made.
     pub fn ensure(&self, schema: &str) -> Result<String> {
         let (name, definition, is_array) = match self {

@@ -21,12 +21,17 @@ use crate::guard::{self, Writing};
 use crate::load::memory::Ledger;
 use crate::pg::{subxact, xact};
 use crate::settings;
-use pgrx::Spi;
+use pgrx::{PgSqlErrorCode, Spi};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 /// A table that lacks values in more rows than this is read anew instead, row by row no longer.
 const MOST_REREADS: usize = 10_000;
+/// Whether an error is what a value raises whose label is missing.
+pub fn may_lack_label(error: &OdsError) -> bool {
+    error.kind == ErrorKind::Local(PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION)
+}
+
 /// What is said of a table whose rows lack values.
 pub const LACKS_VALUES: &str = "reading rows again that lack a value here";
 
@@ -47,6 +52,7 @@ pub struct Applier {
     tables: BTreeMap<i32, Table>,
     routes: Routes,
     care: Care,
+    asks_labels: bool,
     pending_rows: usize,
     pending_bytes: usize,
     is_open: bool,
@@ -83,6 +89,7 @@ impl Applier {
             tables: BTreeMap::new(),
             routes: Routes::default(),
             care,
+            asks_labels: true,
             pending_rows: 0,
             pending_bytes: 0,
             is_open: false,
@@ -121,6 +128,12 @@ impl Applier {
     pub fn set_care(&mut self, care: Care) {
         self.care = care;
         self.tables.values_mut().for_each(|table| table.keep_log(care));
+    }
+
+    /// Whether a change that lacks a label of an enum is an error of the whole, also under guard: the
+    /// source may have the label by now.
+    pub fn set_asks_labels(&mut self, asks: bool) {
+        self.asks_labels = asks;
     }
 
     /// When a change was last found that can't be applied.
@@ -401,7 +414,10 @@ impl Applier {
                 Care::Fast => {
                     xact::caught(|| write::write(&mut table.target, &mut table.batch, mode))
                 }
-                Care::Guarded => table.write_guarded(mode),
+                Care::Guarded => {
+                    table.asks_labels = self.asks_labels;
+                    table.write_guarded(mode)
+                }
             };
             table.batch.clear();
             match written {
@@ -416,7 +432,11 @@ impl Applier {
                     }
                     self.check_letters(id);
                 }
-                Err(error) if self.care == Care::Guarded && error.kind.retry() == Retry::Never => {
+                Err(error)
+                    if self.care == Care::Guarded
+                        && error.kind.retry() == Retry::Never
+                        && !table.awaits_label(&error)? =>
+                {
                     self.fail(id, error);
                 }
                 Err(error) => return Err(error.context(table.synced.display())),
@@ -524,7 +544,8 @@ fn bad_change(error: BatchError) -> OdsError {
     OdsError::new(ErrorKind::Mismatch, format!("a change can't be applied: {error}"))
 }
 
-fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) -> Result<()> {
+/// Sets a table aside, in the open transaction.
+pub fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) -> Result<()> {
     let name = synced.display();
     let fix = fix::of(synced, error)?;
     let kind = match error.kind {

@@ -68,7 +68,9 @@ fn write_halved(
             written.add(more);
             Ok(())
         }
-        Err(error) if error.kind.retry() != Retry::Never => Err(error),
+        Err(error) if error.kind.retry() != Retry::Never || table.awaits_label(&error)? => {
+            Err(error)
+        }
         Err(error) => match free.as_slice() {
             [Remembered { stamp, what: What::Row(op) }] => match table.synced.on_error {
                 OnError::Park => parked::park_event(table, op, *stamp, &error),
@@ -138,7 +140,7 @@ fn bad_by_themselves(
         });
         match tried {
             _ if is_written => {}
-            Err(error) if error.kind.retry() == Retry::Never => {
+            Err(error) if error.kind.retry() == Retry::Never && !table.awaits_label(&error)? => {
                 bad.insert(place, error);
             }
             Err(error) => return Err(error),

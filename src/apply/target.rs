@@ -121,7 +121,11 @@ struct Attribute {
 impl Target {
     /// Opens a table; text values will come in `encoding`.
     pub fn open(table: &SyncedTable, encoding: i32) -> Result<Self> {
-        let now = relcache::look(table.relation)?;
+        // A table whose changes pass by is not written, and nobody waits for who changes its columns.
+        let now = match table.passes_until {
+            Some(_) => None,
+            None => Some(relcache::look(table.relation)?),
+        };
         let attributes = attributes_of(table.relation)?;
         let mut columns = Vec::with_capacity(table.columns.len());
         let mut types = Vec::with_capacity(table.columns.len());
@@ -200,9 +204,9 @@ impl Target {
             table_id: table.id,
             schema: table.schema.clone(),
             name: table.name.clone(),
-            deletes_matter: now.deletes_act,
-            is_referenced: now.is_referenced,
-            layout: now.layout,
+            deletes_matter: now.as_ref().is_some_and(|now| now.deletes_act),
+            is_referenced: now.as_ref().is_some_and(|now| now.is_referenced),
+            layout: now.map_or(0, |now| now.layout),
             encoding,
             converts: encoding != encoding::number_of_database(),
             may_copy: types.iter().all(|(type_oid, ..)| *type_oid != pg_sys::CHAROID),

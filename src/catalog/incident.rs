@@ -3,6 +3,7 @@
 use super::table::execute;
 use crate::error::Result;
 use crate::pg::encoding;
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 
 /// The kinds of incident, as `ods.incidents` names them.
@@ -35,6 +36,43 @@ impl IncidentKind {
     }
 }
 
+/// Records an incident unless it is known, whatever has happened since: for what stays so until a
+/// person acts.
+pub fn record_once(
+    stream_id: i32,
+    table: Option<(pg_sys::Oid, &str)>,
+    kind: IncidentKind,
+    message: &str,
+    fix: Option<&str>,
+) -> Result<()> {
+    execute(
+        "INSERT INTO ods.incident (stream_id, relation, table_name, kind, message, fix) \
+         SELECT $1, $2, $3, $4, $5, $6 \
+         WHERE NOT EXISTS (SELECT FROM ods.incident i \
+             WHERE i.stream_id = $1 AND i.relation IS NOT DISTINCT FROM $2::pg_catalog.regclass AND i.kind = $4 \
+               AND i.message = $5 AND i.fix IS NOT DISTINCT FROM $6)",
+        &values(stream_id, table, kind, message, fix),
+    )?;
+    Ok(())
+}
+
+fn values<'v>(
+    stream_id: i32,
+    table: Option<(pg_sys::Oid, &'v str)>,
+    kind: IncidentKind,
+    message: &str,
+    fix: Option<&str>,
+) -> [DatumWithOid<'v>; 6] {
+    [
+        stream_id.into(),
+        table.map(|(relation, _)| relation).into(),
+        table.map(|(_, name)| name).into(),
+        kind.name().into(),
+        encoding::told(message).into(),
+        fix.map(encoding::told).into(),
+    ]
+}
+
 /// Records an incident, once: the same message is not repeated while it is the latest of its kind.
 pub fn record(
     stream_id: i32,
@@ -49,14 +87,7 @@ pub fn record(
          WHERE $5 IS DISTINCT FROM (SELECT i.message FROM ods.incident i \
              WHERE i.stream_id = $1 AND i.relation IS NOT DISTINCT FROM $2::pg_catalog.regclass AND i.kind = $4 \
              ORDER BY i.incident_id DESC LIMIT 1)",
-        &[
-            stream_id.into(),
-            table.map(|(relation, _)| relation).into(),
-            table.map(|(_, name)| name).into(),
-            kind.name().into(),
-            encoding::told(message).into(),
-            fix.map(encoding::told).into(),
-        ],
+        &values(stream_id, table, kind, message, fix),
     )?;
     Ok(())
 }

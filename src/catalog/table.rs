@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// What a synced table is doing, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,6 +232,8 @@ pub struct SyncedTable {
     pub rows_per_second: Option<usize>,
     /// Its changes pass by until the stream is there.
     pub passes_until: Option<Lsn>,
+    /// Its columns are to be changed by the jobs worker before it is followed again.
+    pub is_reshaped: bool,
 }
 
 impl SyncedTable {
@@ -305,7 +308,7 @@ fn find(condition: &str, id: i32) -> Result<Vec<SyncedTable>> {
         "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, n.nspname::text AS schema, \
                 c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
                 t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, t.on_drift, t.column_choice, \
-                s.passes_until, s.state, s.sweep, s.sweep_key, s.load_started_at, s.resync, s.rows_per_second \
+                s.passes_until, s.reshape_at IS NOT NULL AS is_reshaped, s.state, s.sweep, s.sweep_key, s.load_started_at, s.resync, s.rows_per_second \
          FROM ods.synced_table t \
          JOIN ods.table_state s USING (table_id) \
          JOIN pg_catalog.pg_class c ON c.oid = t.relation \
@@ -360,6 +363,7 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         rows_per_second: maybe::<i32>(row, "rows_per_second")
             .and_then(|rows| usize::try_from(rows).ok()),
         passes_until: maybe::<String>(row, "passes_until").and_then(|text| text.parse().ok()),
+        is_reshaped: need(row, "is_reshaped")?,
     })
 }
 
@@ -443,6 +447,24 @@ pub fn execute(sql: &str, args: &[DatumWithOid<'_>]) -> Result<usize> {
 /// An SPI failure that pgrx reports as a value rather than by raising.
 pub fn spi_error(error: pgrx::spi::Error) -> OdsError {
     OdsError::new(ErrorKind::Bug, format!("a catalog statement failed: {error}"))
+}
+
+/// Whether a column of `relation` is of an enum, or of what is made of one.
+pub fn holds_enum(relation: pg_sys::Oid) -> Result<bool> {
+    Spi::get_one_with_args::<bool>(
+        "WITH RECURSIVE part (oid) AS ( \
+             SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped \
+             UNION \
+             SELECT n.oid FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.oid CROSS JOIN LATERAL ( \
+                 SELECT t.typelem WHERE t.typelem <> 0 AND t.typtype = 'b' \
+                 UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd' \
+                 UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a \
+                           WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) n (oid)) \
+         SELECT EXISTS (SELECT FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.oid WHERE t.typtype = 'e')",
+        &[relation.into()],
+    )
+    .map(|found| found.unwrap_or(false))
+    .map_err(spi_error)
 }
 
 /// The state of a table, which nobody else changes until the transaction ends.
@@ -702,7 +724,7 @@ fn as_literals<'k>(keys: impl Iterator<Item = &'k Vec<String>>) -> Vec<String> {
 /// Whoever writes about a load locks its row of `ods.table_state` first, as the loader does.
 pub fn read_anew(table_id: i32) -> Result<()> {
     execute(
-        "UPDATE ods.table_state SET sweep = 'due', sweep_key = NULL, load_rate = NULL, passes_until = NULL, \
+        "UPDATE ods.table_state SET sweep = 'due', sweep_key = NULL, load_rate = NULL, passes_until = NULL, reshape_at = NULL, \
                 load_started_at = pg_catalog.clock_timestamp() WHERE table_id = $1",
         &[table_id.into()],
     )?;
@@ -740,6 +762,47 @@ pub fn pass_until(table_id: i32, until: Lsn) -> Result<()> {
         &[table_id.into(), until.to_string().into()],
     )?;
     Ok(())
+}
+
+/// Has the jobs worker change the columns of a table whose changes pass by, and says why it has not
+/// been done yet and what helps. False if somebody is about to change its state.
+pub fn reshape_later(
+    table_id: i32,
+    pause: Duration,
+    reason: &str,
+    fix: Option<&str>,
+) -> Result<bool> {
+    let is_held = explain(table_id, Some(reason), fix)?;
+    if is_held {
+        execute(
+            "UPDATE ods.table_state SET reshape_at = pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $2) \
+             WHERE table_id = $1",
+            &[table_id.into(), pause.as_secs_f64().into()],
+        )?;
+    }
+    Ok(is_held)
+}
+
+/// Tables whose columns the jobs worker is to change now.
+const TO_RESHAPE: &str = "FROM ods.table_state WHERE state = 'loading' AND passes_until IS NOT NULL \
+     AND reshape_at <= pg_catalog.clock_timestamp()";
+
+/// The table whose columns are to be changed next.
+pub fn next_to_reshape() -> Result<Option<i32>> {
+    Spi::get_one::<i32>(&format!(
+        "SELECT (SELECT table_id {TO_RESHAPE} ORDER BY reshape_at LIMIT 1)"
+    ))
+    .map_err(spi_error)
+}
+
+/// Whether the columns of a table are still to be changed. The caller holds its state.
+pub fn is_to_reshape(table_id: i32) -> Result<bool> {
+    Spi::get_one_with_args::<bool>(
+        &format!("SELECT EXISTS (SELECT {TO_RESHAPE} AND table_id = $1)"),
+        &[table_id.into()],
+    )
+    .map(|found| found.unwrap_or(false))
+    .map_err(spi_error)
 }
 
 /// Leaves nothing to read of a table but rows that lack a value; the worker ends the load, which then

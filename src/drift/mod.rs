@@ -34,6 +34,16 @@ pub struct Seen {
     pub is_of_extension: bool,
 }
 
+/// What is to be done about the columns that a source has now, where nothing that it had before
+/// concerns anybody any more.
+pub fn plan_now(known: &crate::catalog::table::SyncedTable, seen: &[Seen]) -> Vec<Step> {
+    let mut steps = plan(known, seen);
+    if known.on_drift == crate::catalog::table::OnDrift::Ignore {
+        steps.retain(|step| !matches!(step, Step::Add(_)));
+    }
+    steps
+}
+
 /// The columns of the source as its catalog has them, as far as the stream carries them.
 pub fn seen_now(columns: &[crate::source::postgres::describe::SourceColumn]) -> Vec<Seen> {
     use crate::source::postgres::describe::Generated;

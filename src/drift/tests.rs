@@ -50,6 +50,7 @@ fn known(columns: Listed<'_>) -> SyncedTable {
         resync: Resync::None,
         rows_per_second: None,
         passes_until: None,
+        is_reshaped: false,
     }
 }
 

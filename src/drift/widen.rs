@@ -39,6 +39,17 @@ pub fn widens(from: Kind, to: Kind) -> bool {
     }
 }
 
+/// Whether Postgres writes every row anew when a column is widened so: where the bytes of a value
+/// are others.
+pub fn rewrites(from: Kind, to: Kind) -> bool {
+    let ((from, narrow), (to, wide)) = (from, to);
+    match from {
+        pg_sys::BPCHAROID | pg_sys::BITOID => narrow != wide,
+        pg_sys::NUMERICOID => narrow != -1 && wide != -1 && digits(narrow).1 != digits(wide).1,
+        _ => from != to && from != pg_sys::VARCHAROID,
+    }
+}
+
 /// Whether there are no fewer digits before the point, and none fewer behind it.
 fn more_digits(narrow: i32, wide: i32) -> bool {
     let (precision, scale) = digits(narrow);
@@ -89,6 +100,23 @@ mod tests {
             ((pg_sys::TIMESTAMPOID, 0), plain(pg_sys::TIMESTAMPOID), true),
         ] {
             assert_eq!(widens(from, to), is_wider, "{from:?} {to:?}");
+        }
+    }
+
+    #[test]
+    fn rows_are_written_anew_where_bytes_are_others() {
+        let plain = |oid| (oid, -1);
+        for (from, to, wanted) in [
+            (plain(pg_sys::INT4OID), plain(pg_sys::INT8OID), true),
+            ((pg_sys::VARCHAROID, 9), (pg_sys::VARCHAROID, 12), false),
+            ((pg_sys::VARCHAROID, 9), plain(pg_sys::TEXTOID), false),
+            ((pg_sys::BPCHAROID, 9), (pg_sys::BPCHAROID, 12), true),
+            (numeric(8, 2), numeric(10, 2), false),
+            (numeric(8, 2), numeric(10, 4), true),
+            (numeric(8, 2), plain(pg_sys::NUMERICOID), false),
+            ((pg_sys::TIMESTAMPOID, 0), plain(pg_sys::TIMESTAMPOID), false),
+        ] {
+            assert_eq!(rewrites(from, to), wanted, "{from:?} {to:?}");
         }
     }
 }

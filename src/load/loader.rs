@@ -380,7 +380,8 @@ impl Loader {
         }
         for table in applier.tables() {
             let id = table.synced.id;
-            if table.synced.state != TableState::Loading || !published.contains(&id) {
+            let is_mine = table.synced.state == TableState::Loading && !table.synced.is_reshaped;
+            if !is_mine || !published.contains(&id) {
                 continue;
             }
             let reason = if let Some((_, refusal)) = self.refused.get(&id) {

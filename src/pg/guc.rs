@@ -29,6 +29,16 @@ pub fn set_lock_timeout(timeout: std::time::Duration) {
     }
 }
 
+/// Runs `f`, which must not raise, with another bound for waits for a lock.
+pub fn with_lock_timeout<T>(timeout: std::time::Duration, f: impl FnOnce() -> T) -> T {
+    // SAFETY: a plain integer that only this process writes.
+    let before = unsafe { pg_sys::LockTimeout };
+    set_lock_timeout(timeout);
+    let result = f();
+    set_lock_timeout(std::time::Duration::from_millis(u64::try_from(before).unwrap_or(0)));
+    result
+}
+
 /// The value of `max_worker_processes`, for messages.
 pub fn max_worker_processes() -> i32 {
     // SAFETY: a plain integer, fixed at server start.

@@ -126,6 +126,13 @@ pub fn lock_as_writer(relation: Oid) {
     unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as _) };
 }
 
+/// Locks `relation` as changing its columns does, to the end of the transaction, and learns what was
+/// committed meanwhile.
+pub fn lock_to_alter(relation: Oid) {
+    // SAFETY: a lock on a number; nothing has to exist under it.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::AccessExclusiveLock as _) };
+}
+
 /// The name of column `number` of `relation`, if there is such a column.
 pub fn column_name(relation: Oid, number: i16) -> Option<String> {
     column_type(relation, number)?;

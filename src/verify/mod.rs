@@ -143,7 +143,8 @@ pub struct Subject {
     pub stream: i32,
     /// The table.
     pub table: SyncedTable,
-    access: ServerAccess,
+    /// How to reach its source.
+    pub access: ServerAccess,
 }
 
 impl Subject {

@@ -5,6 +5,7 @@
 
 use crate::catalog::incident;
 use crate::catalog::table::spi_error;
+use crate::decode::lsn::Lsn;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::pg::owner::ActingAs;
 use crate::pg::wait::Deadline;
@@ -12,12 +13,38 @@ use crate::pg::{subxact, xact};
 use crate::settings;
 use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::quote::{array_literal, comment, quote_ident, quote_literal};
-use pgrx::{PgSqlErrorCode, Spi, pg_sys};
+use pgrx::{Spi, pg_sys};
 use serde::Deserialize;
 
-/// Whether an error is what a value raises whose label is missing.
-pub fn may_lack_label(kind: ErrorKind) -> bool {
-    kind == ErrorKind::Local(PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION)
+/// Whether an error is what a value raises whose label is missing, or a column of a type that has
+/// others here.
+pub fn may_lack_label(error: &OdsError) -> bool {
+    crate::apply::applier::may_lack_label(error) || error.kind == ErrorKind::AlreadyExists
+}
+
+/// What becomes of labels that have another name at the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renames {
+    /// They wait: rows are yet to come that have the old ones.
+    Wait,
+    /// They are made.
+    Made,
+}
+
+/// What the enums of the source were when it was asked.
+pub struct Asked {
+    there: Vec<There>,
+    /// Rows of the stream from here on have these labels.
+    pub until: Lsn,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Whether labels here are others now.
+    pub has_changed: bool,
+    /// Whether labels are yet to be renamed.
+    pub renames_wait: bool,
 }
 
 /// An enum of this database that a column of a synced table is of, or is made of.
@@ -34,44 +61,76 @@ struct Local {
 #[derive(Deserialize)]
 struct There {
     column_type: u32,
+    oid: u32,
     name: String,
     labels: Vec<String>,
 }
 
-/// Gives the enums of a stream's tables the labels that the source has added or renamed; whether
-/// there were any. Not inside a transaction.
-pub fn follow(access: &ServerAccess, stream_id: i32) -> Result<bool> {
+/// Asks the source for the labels of the enums of a stream's tables; none where those have no enums.
+/// Not inside a transaction.
+pub fn ask(access: &ServerAccess, stream_id: i32) -> Result<Option<Asked>> {
     let local = xact::in_transaction(|| local_enums(stream_id))?;
-    if local.is_empty() {
-        return Ok(false);
-    }
-    let there = source_enums(access, &local)?;
-    let mut has_changed = false;
+    if local.is_empty() { Ok(None) } else { source_enums(access, &local).map(Some) }
+}
+
+/// Gives the enums of a stream's tables the labels that the source was found to have. Not inside a
+/// transaction.
+pub fn give(stream_id: i32, asked: &Asked, renames: Renames) -> Result<Given> {
+    let local = xact::in_transaction(|| local_enums(stream_id))?;
+    let mut given = Given::default();
+    let of_source = |here: &Local| {
+        let is_it =
+            |there: &&There| there.column_type == here.column_type && there.name == here.name;
+        asked.there.iter().find(is_it)
+    };
     for here in &local {
-        let Some(there) = there
-            .iter()
-            .find(|there| there.column_type == here.column_type && there.name == here.name)
-        else {
-            continue;
-        };
+        let Some(there) = of_source(here) else { continue };
         // Two tables may have the same type, which then has what the first of them was given.
         let labels = xact::in_transaction(|| labels_now(here))?;
         if labels == there.labels {
             continue;
         }
-        let changes = changes(&labels, &there.labels);
-        has_changed |= xact::in_transaction(|| match changes {
-            Some(changes) => change(stream_id, here, &changes),
+        let is_one = || {
+            let same = local.iter().filter(|other| other.is_same(here));
+            same.map(of_source).all(|other| other.is_some_and(|other| other.oid == there.oid))
+        };
+        given.has_changed |= xact::in_transaction(|| match changes(&labels, &there.labels) {
+            Some(Changes::Added(changes)) => change(stream_id, here, &changes),
+            Some(Changes::Renamed(changes)) => {
+                if !is_one() || has_other_users(stream_id, here)? {
+                    return tell_shared(stream_id, here, &changes).map(|()| false);
+                }
+                if renames == Renames::Wait {
+                    given.renames_wait = true;
+                    return Ok(false);
+                }
+                change(stream_id, here, &changes)
+            }
             None => tell_unlike(stream_id, here, &there.labels).map(|()| false),
         })?;
     }
-    Ok(has_changed)
+    Ok(given)
 }
 
-/// What makes the labels here those of the source, as what follows `ALTER TYPE`; none where that
-/// can't be told. A label never goes: one that the source no longer has was renamed there, and the
-/// rows that hold it hold the new one.
-fn changes(here: &[String], there: &[String]) -> Option<Vec<String>> {
+impl Local {
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.schema, &self.name) == (&other.schema, &other.name)
+    }
+}
+
+/// What makes labels others, as what follows `ALTER TYPE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Changes {
+    /// There are new ones.
+    Added(Vec<String>),
+    /// They have other names, in every row that holds them.
+    Renamed(Vec<String>),
+}
+
+/// What makes the labels here those of the source; none where that can't be told. A label never
+/// goes: one that the source no longer has was renamed there, and the rows that hold it hold the new
+/// one.
+fn changes(here: &[String], there: &[String]) -> Option<Changes> {
     let quote = |label: &String| quote_literal(label);
     let kept: Vec<&String> = there.iter().filter(|label| here.contains(label)).collect();
     if kept.into_iter().eq(here) {
@@ -82,20 +141,45 @@ fn changes(here: &[String], there: &[String]) -> Option<Vec<String>> {
             (None, Some(first)) => format!(" BEFORE {}", quote(first)),
             (None, None) => String::new(),
         };
-        return Some(
+        return Some(Changes::Added(
             new.map(|(at, label)| format!("ADD VALUE {}{}", quote(label), place(at))).collect(),
-        );
+        ));
     }
     let renamed = here.iter().zip(there).filter(|(old, new)| old != new);
     let renamed: Vec<(&String, &String)> = renamed.collect();
     let is_told = here.len() == there.len()
         && renamed.iter().all(|(old, new)| !here.contains(new) && !there.contains(old));
     is_told.then(|| {
-        renamed
-            .iter()
-            .map(|(old, new)| format!("RENAME VALUE {} TO {}", quote(old), quote(new)))
-            .collect()
+        Changes::Renamed(
+            renamed
+                .iter()
+                .map(|(old, new)| format!("RENAME VALUE {} TO {}", quote(old), quote(new)))
+                .collect(),
+        )
     })
+}
+
+/// Whether columns are of an enum, or of what is made of it, that this stream does not write.
+fn has_other_users(stream_id: i32, here: &Local) -> Result<bool> {
+    Spi::get_one_with_args::<bool>(
+        "WITH RECURSIVE whole (oid) AS ( \
+             SELECT t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+              WHERE n.nspname = $1::pg_catalog.name AND t.typname = $2::pg_catalog.name \
+             UNION \
+             SELECT n.oid FROM whole w CROSS JOIN LATERAL ( \
+                 SELECT t.oid FROM pg_catalog.pg_type t WHERE t.typelem = w.oid AND t.typcategory = 'A' \
+                 UNION ALL SELECT t.oid FROM pg_catalog.pg_type t WHERE t.typbasetype = w.oid AND t.typtype = 'd' \
+                 UNION ALL SELECT c.reltype FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+                           WHERE a.atttypid = w.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'c') n (oid)) \
+         SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+             JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm', 'f') AND NOT c.relispartition \
+             WHERE a.atttypid IN (SELECT w.oid FROM whole w) AND a.attnum > 0 AND NOT a.attisdropped \
+               AND NOT EXISTS (SELECT FROM ods.synced_table t JOIN ods.synced_column s USING (table_id) \
+                               WHERE t.relation = c.oid AND t.stream_id = $3 AND s.target_name = a.attname))",
+        &[here.schema.as_str().into(), here.name.as_str().into(), stream_id.into()],
+    )
+    .map(|found| found.unwrap_or(false))
+    .map_err(spi_error)
 }
 
 fn labels_now(here: &Local) -> Result<Vec<String>> {
@@ -119,8 +203,6 @@ fn change(stream_id: i32, here: &Local, changes: &[String]) -> Result<bool> {
             Spi::run(&format!("ALTER TYPE {name} {change}")).map_err(spi_error)
         })
     });
-    let script =
-        || changes.iter().map(|change| format!("ALTER TYPE {name} {change};")).collect::<Vec<_>>();
     match changed {
         Ok(()) => tell(
             stream_id,
@@ -136,11 +218,30 @@ fn change(stream_id: i32, here: &Local, changes: &[String]) -> Result<bool> {
             stream_id,
             here,
             &format!("enum {name} has other labels at the source: {}", error.message),
-            Some(&script().join("\n")),
+            Some(&script(&name, changes)),
         )
         .map(|()| false),
         Err(error) => Err(error),
     }
+}
+
+fn script(name: &str, changes: &[String]) -> String {
+    let statements = changes.iter().map(|change| format!("ALTER TYPE {name} {change};"));
+    statements.collect::<Vec<_>>().join("\n")
+}
+
+/// Says what a person may do about an enum whose labels stand in rows that are not the source's.
+fn tell_shared(stream_id: i32, here: &Local, changes: &[String]) -> Result<()> {
+    let name = format!("{}.{}", quote_ident(&here.schema), quote_ident(&here.name));
+    let message = format!(
+        "enum {name} has labels of other names at the source, and columns here are of it that are not the source's"
+    );
+    let fix = format!(
+        "{}\n{}",
+        comment("Where they may be renamed in those columns too:"),
+        script(&name, changes)
+    );
+    tell(stream_id, here, &message, Some(&fix))
 }
 
 /// Says that labels here are others, and that nobody can know which is which.
@@ -158,7 +259,12 @@ fn tell_unlike(stream_id: i32, here: &Local, there: &[String]) -> Result<()> {
 
 fn tell(stream_id: i32, here: &Local, message: &str, fix: Option<&str>) -> Result<()> {
     let table = Some((here.relation, here.table_name.as_str()));
-    incident::record(stream_id, table, incident::IncidentKind::Drift, message, fix)
+    let kind = incident::IncidentKind::Drift;
+    match fix {
+        // It stays so until a person acts.
+        Some(_) => incident::record_once(stream_id, table, kind, message, fix),
+        None => incident::record(stream_id, table, kind, message, fix),
+    }
 }
 
 const LOCAL: &str = "
@@ -206,21 +312,31 @@ WITH RECURSIVE part (column_type, oid) AS (
         UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd'
         UNION ALL SELECT x.atttypid FROM pg_catalog.pg_attribute x
                   WHERE t.typtype = 'c' AND x.attrelid = t.typrelid AND x.attnum > 0 AND NOT x.attisdropped) n (oid))
-SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('column_type', p.column_type::bigint, 'name', t.typname,
+SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('column_type', p.column_type::bigint, 'oid', t.oid::bigint, 'name', t.typname,
            'labels', (SELECT coalesce(pg_catalog.json_agg(l.enumlabel ORDER BY l.enumsortorder), '[]')
                       FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid))), '[]')
 FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.oid AND t.typtype = 'e'";
 
-fn source_enums(access: &ServerAccess, local: &[Local]) -> Result<Vec<There>> {
+fn source_enums(access: &ServerAccess, local: &[Local]) -> Result<Asked> {
     let mut connection = connect_control(access, Deadline::after(settings::connect_timeout()))?;
     let types: Vec<String> = local.iter().map(|here| here.column_type.to_string()).collect();
     let types = array_literal(types.iter().map(String::as_str));
     let rows =
         connection.query(THERE, &[Some(&types)], Deadline::after(settings::network_timeout()))?;
-    serde_json::from_str(rows.get(0, 0).unwrap_or("[]")).map_err(|error| {
+    let there = serde_json::from_str(rows.get(0, 0).unwrap_or("[]")).map_err(|error| {
         OdsError::new(ErrorKind::Protocol, "the source describes its enums in an unknown way")
             .detail(error.to_string())
-    })
+    })?;
+    // Behind it: what has been renamed by then lies before.
+    let end = connection.query(
+        "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.txid_current()",
+        &[],
+        Deadline::after(settings::network_timeout()),
+    )?;
+    let until = end.get(0, 0).and_then(|text| text.parse().ok()).ok_or_else(|| {
+        OdsError::new(ErrorKind::Protocol, "the source did not say where its WAL ends")
+    })?;
+    Ok(Asked { there, until })
 }
 
 #[cfg(test)]
@@ -247,7 +363,9 @@ mod unit {
             ("a b c", "a b", None),
             ("a b", "c b d", None),
         ] {
-            let found = changes(&labels(here), &labels(there)).map(|changes| changes.join("; "));
+            let found = changes(&labels(here), &labels(there)).map(|changes| match changes {
+                Changes::Added(changes) | Changes::Renamed(changes) => changes.join("; "),
+            });
             assert_eq!(found.as_deref(), wanted, "{here} > {there}");
         }
     }

@@ -1,11 +1,11 @@
 //! The jobs worker of a database: what takes long and must hold up neither streams nor maintenance.
 
 use super::board::{self, JobsEntry};
-use super::{JOBS, warnings};
+use super::{JOBS, reshape, warnings};
 use crate::apply::statements::quote_ident;
 use crate::catalog::deferred_index::{self, Due};
 use crate::catalog::incident::{self, IncidentKind};
-use crate::catalog::table::execute;
+use crate::catalog::table::{self, execute};
 use crate::catalog::verification::{self, Repair};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::fence::{self, Fence};
@@ -38,14 +38,19 @@ pub extern "C-unwind" fn ods_jobs_main(index: pg_sys::Datum) {
 enum Job {
     Index(Due),
     Verify(verification::Due),
+    Reshape(i32),
 }
 
-/// What is to be done next. Indexes come first, since queries wait for them.
+/// What is to be done next. Indexes come first, since queries wait for them, then tables that wait
+/// to be followed again.
 fn next_job() -> Result<Option<Job>> {
     xact::in_transaction(|| match fence::status() {
         Fence::Ours => match deferred_index::next_due()? {
             Some(due) => Ok(Some(Job::Index(due))),
-            None => Ok(verification::take_due()?.map(Job::Verify)),
+            None => match table::next_to_reshape()? {
+                Some(id) => Ok(Some(Job::Reshape(id))),
+                None => Ok(verification::take_due()?.map(Job::Verify)),
+            },
         },
         Fence::NoIdentity | Fence::Foreign { .. } => Ok(None),
     })
@@ -56,6 +61,7 @@ impl Job {
         match self {
             Self::Index(due) => build(&due),
             Self::Verify(due) => compare(due),
+            Self::Reshape(id) => reshape::run(id),
         }
     }
 }
@@ -100,7 +106,7 @@ fn build(due: &Due) -> Result<()> {
              WHERE i.indexrelid = pg_catalog.to_regclass($1) AND i.indrelid = $2)",
             &[index.as_str().into(), due.relation.into()],
         )
-        .map_err(crate::catalog::table::spi_error)?;
+        .map_err(table::spi_error)?;
         if is_valid == Some(false) {
             execute(&format!("DROP INDEX {index}"), &[])?;
         }

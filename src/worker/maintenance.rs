@@ -2,7 +2,7 @@
 
 use super::board::{self, DatabaseState, MaintenanceEntry, WantedStream};
 use super::{MAINTENANCE, warnings};
-use crate::catalog::{deferred_index, verification};
+use crate::catalog::{deferred_index, table, verification};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence::{self, Fence};
 use crate::pg::{bgworker, latch, xact};
@@ -101,7 +101,9 @@ fn read_catalog() -> Result<Catalog> {
     })?;
     if let Catalog::Wanted { jobs, streams } = &mut catalog {
         if fence::status() == Fence::Ours {
-            *jobs = deferred_index::is_any_due()? || verification::is_any_due()?;
+            *jobs = deferred_index::is_any_due()?
+                || verification::is_any_due()?
+                || table::next_to_reshape()?.is_some();
         } else {
             streams.iter_mut().for_each(|stream| stream.slot.clear());
         }

@@ -11,6 +11,7 @@ mod jobs;
 mod launcher;
 mod maintenance;
 mod publication;
+mod reshape;
 mod schedule;
 mod session;
 mod stream;

@@ -4,15 +4,17 @@
 //! local commit happens where an upstream transaction ends and nothing more waits to be read, or
 //! the batch is old enough; between commits, heartbeats and chunks are looked after.
 
+mod course;
 mod drift;
 mod opening;
 
+pub use course::Course;
 pub use opening::Opened;
 
 use super::board::{self, StreamEntry, StreamState};
 use super::publication::{self, Upkeep};
 use super::unflushed::Unflushed;
-use super::{enums, warnings};
+use super::{enums, reshape};
 use crate::apply::applier::{Applier, Care};
 use crate::apply::chunk::Outcome;
 use crate::batch::Stamp;
@@ -44,8 +46,6 @@ const BATCH_AGE: Duration = Duration::from_millis(50);
 const IDLE_STORE: Duration = Duration::from_millis(50);
 /// How often counts of rows go to the catalog.
 const COUNTS_AFTER: Duration = Duration::from_secs(1);
-/// How long batches are written under guard after a change that can't be applied: more may follow.
-const GUARD_FOR: Duration = Duration::from_secs(60);
 /// Messages between two looks at everything else.
 const MESSAGES_AT_ONCE: usize = 2_000;
 
@@ -81,6 +81,8 @@ pub struct Session<'e> {
     loader: Loader,
     applier: Applier,
     care: Care,
+    /// What was found out and outlives it.
+    pub course: Course,
     sockets: WaitSet,
     incoming: Option<Incoming>,
     streamed: HashMap<u32, Spill>,
@@ -110,6 +112,10 @@ pub struct Session<'e> {
     heartbeat: Option<Heartbeat>,
     /// What stood for the labels of the source's enums when they were last followed.
     labels: Option<String>,
+    /// Labels that are to be renamed where the stream is that far.
+    renames: Option<enums::Asked>,
+    /// When the jobs worker was last asked to change columns.
+    reshape_asked_at: Instant,
     /// The oid of the publication.
     publication: Option<u32>,
     /// When the walsender last sent anything.
@@ -122,22 +128,21 @@ pub struct Session<'e> {
 
 impl<'e> Session<'e> {
     /// Runs until the first failure, or until there is a reason to begin anew.
-    pub fn run(&mut self, careful_until: &mut Option<Lsn>) -> Result<End> {
+    pub fn run(&mut self) -> Result<End> {
         loop {
-            match xact::caught(|| self.turn(careful_until)) {
+            match xact::caught(|| self.turn()) {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),
-                // A label that the source has added: with it, the same changes can be read.
-                Err(error) if self.care == Care::Fast && enums::may_lack_label(error.kind) => {
+                Err(error)
+                    if self.course.asked_until.is_none() && enums::may_lack_label(&error) =>
+                {
                     xact::recover();
-                    if !enums::follow(&self.access, self.stream.id)? {
-                        self.begin_care(error, careful_until);
-                    }
+                    self.mend_labels(error)?;
                     return Ok(End::Again);
                 }
                 // Blamed on the data: the same changes again, under guard, tell which.
                 Err(error) if self.care == Care::Fast && error.kind.retry() == Retry::Never => {
-                    self.begin_care(error, careful_until);
+                    self.begin_care(error);
                     xact::recover();
                     return Ok(End::Again);
                 }
@@ -146,15 +151,8 @@ impl<'e> Session<'e> {
         }
     }
 
-    fn begin_care(&self, error: OdsError, careful_until: &mut Option<Lsn>) {
-        let place =
-            format!("stream {} looks for the changes that can't be applied", self.stream.id);
-        warnings::tell(error.context(place));
-        *careful_until = Some(self.sent_end.max(self.position));
-    }
-
     /// One turn of the loop: take in, commit, look after the rest, wait.
-    fn turn(&mut self, careful_until: &mut Option<Lsn>) -> Result<Option<End>> {
+    fn turn(&mut self) -> Result<Option<End>> {
         interrupt::check();
         interrupt::reload_config_if_asked();
         self.seen();
@@ -164,12 +162,7 @@ impl<'e> Session<'e> {
             if self.applier.has_pending() && (is_drained || self.is_batch_old()) {
                 self.commit()?;
             }
-            let is_quiet = self.applier.kept_letter_at().is_none_or(|at| at.elapsed() >= GUARD_FOR);
-            if is_quiet && careful_until.is_some_and(|until| self.stored >= until) {
-                *careful_until = None;
-                self.care = Care::Fast;
-                self.applier.set_care(Care::Fast);
-            }
+            self.settle_course();
             if let Some(end) = self.between_transactions()? {
                 return Ok(Some(end));
             }
@@ -181,6 +174,7 @@ impl<'e> Session<'e> {
         if self.loader.indexes_wait() {
             board::wake_maintenance();
         }
+        self.have_reshaped();
         self.show();
         if is_drained {
             self.flush_if_due()?;
@@ -289,7 +283,9 @@ impl<'e> Session<'e> {
             };
         }
         match pgoutput::decode(payload, Block::Plain).map_err(protocol)?.message {
-            Message::Begin { committed_at_us, xid, .. } => {
+            Message::Begin { final_lsn, committed_at_us, xid } => {
+                // Its changes may lie before the end of what was committed last.
+                self.sent_end = self.sent_end.max(Lsn(final_lsn.0.saturating_add(1)));
                 self.incoming =
                     Some(Incoming { stamp: Stamp { committed_at_us, xid }, has_origin: false });
                 Ok(())
@@ -397,6 +393,7 @@ impl<'e> Session<'e> {
                 "a commit of an unknown streamed transaction",
             ));
         };
+        self.sent_end = self.sent_end.max(commit.end_lsn);
         let stamp = Stamp { committed_at_us: commit.committed_at_us, xid };
         self.incoming = Some(Incoming { stamp, has_origin: false });
         let mut replay = spill.replay().map_err(spilling)?;
@@ -425,7 +422,7 @@ impl<'e> Session<'e> {
         self.told_of(commit.end_lsn);
         self.transactions += 1;
         self.changed_at = Instant::now();
-        if self.applier.is_committing_due() {
+        if self.applier.is_committing_due() || self.course.singly_until.is_some() {
             self.commit()?;
         }
         Ok(())
@@ -483,6 +480,7 @@ impl<'e> Session<'e> {
     fn between_transactions(&mut self) -> Result<Option<End>> {
         // Before what was read by other columns is written.
         self.settle_changes()?;
+        self.settle_renames()?;
         self.end_passing()?;
         if self.reload_due {
             if self.is_moved_on()? {
@@ -512,8 +510,13 @@ impl<'e> Session<'e> {
             let Some(chunk) = self.loader.take_ready(self.position.0) else { break };
             let position = self.position.to_string();
             let mend = &mut |error: &OdsError| {
-                Ok(enums::may_lack_label(error.kind)
-                    && enums::follow(&self.access, self.stream.id)?)
+                let asks = enums::may_lack_label(error);
+                let asked = if asks { enums::ask(&self.access, self.stream.id)? } else { None };
+                // The stream is where the rows were read, with the labels that they have.
+                asked.map_or(Ok(false), |asked| {
+                    enums::give(self.stream.id, &asked, enums::Renames::Made)
+                        .map(|given| given.has_changed)
+                })
             };
             let fresh = self.fresh.get();
             let outcome = self.loader.apply(&mut self.applier, chunk, &position, fresh, mend)?;

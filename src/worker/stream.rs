@@ -2,10 +2,8 @@
 //! growing pauses after each failure.
 
 use super::board::{StreamEntry, StreamState};
-use super::session::{End, Opened, Session};
+use super::session::{Course, End, Opened, Session};
 use super::{STREAM, backoff, warnings};
-use crate::apply::applier::Care;
-use crate::decode::lsn::Lsn;
 use crate::error::{OdsError, Result, Retry};
 use crate::fence::{self, Fence};
 use crate::pg::{bgworker, interrupt, latch, xact};
@@ -23,7 +21,7 @@ pub extern "C-unwind" fn ods_stream_main(index: pg_sys::Datum) {
     let name = format!("{STREAM} {}", entry.stream_id());
     bgworker::prepare_worker(Some(entry.database()), &name);
     let mut attempts = 0;
-    let mut careful_until = None;
+    let mut course = Course::default();
     loop {
         interrupt::check();
         interrupt::reload_config_if_asked();
@@ -33,12 +31,16 @@ pub extern "C-unwind" fn ods_stream_main(index: pg_sys::Datum) {
                 return Ok(Opened::Ended(End::Wait(LOOK_AGAIN)));
             }
             entry.set_state(StreamState::Connecting, "");
-            Session::open(&entry, care_of(careful_until))
+            Session::open(&entry, &course)
         });
         // The session outlives an error in it until the transaction has been rolled back: what it
         // holds of Postgres is given back in the right order.
         let ended = match opened {
-            Ok(Opened::Session(mut session)) => xact::catch(|| session.run(&mut careful_until)),
+            Ok(Opened::Session(mut session)) => {
+                let ended = xact::catch(|| session.run());
+                course = std::mem::take(&mut session.course);
+                ended
+            }
             Ok(Opened::Ended(end)) => Ok(end),
             Err(error) => Err(error),
         };
@@ -56,13 +58,6 @@ pub extern "C-unwind" fn ods_stream_main(index: pg_sys::Datum) {
                 latch::wait(Some(pause));
             }
         }
-    }
-}
-
-fn care_of(careful_until: Option<Lsn>) -> Care {
-    match careful_until {
-        None => Care::Fast,
-        Some(_) => Care::Guarded,
     }
 }
 

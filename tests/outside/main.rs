@@ -16,6 +16,7 @@ mod dead_letters;
 mod deletes;
 mod drift;
 mod drift_places;
+mod drift_steps;
 mod drop;
 mod encodings;
 mod evolve;

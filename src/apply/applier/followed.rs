@@ -1,13 +1,13 @@
 //! A synced table on its way to the next commit.
 
-use super::Care;
+use super::{Care, may_lack_label};
 use crate::apply::guarded;
 use crate::apply::parked::Parking;
 use crate::apply::target::Target;
 use crate::apply::write::{self, Mode};
 use crate::batch::{BatchError, DeletePolicy, KeyChanges, Push, Shape, Stamp, TableBatch};
 use crate::catalog::dead_letter;
-use crate::catalog::table::{Resync, SyncedTable, TableState};
+use crate::catalog::table::{self, Resync, SyncedTable, TableState};
 use crate::decode::change::Op;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::memory::{Ledger, Memory};
@@ -37,6 +37,8 @@ pub struct Table {
     pub(super) left_out: HashSet<String>,
     /// When rows that were read from the source were last written.
     pub read_at: Option<Instant>,
+    /// Whether the source is to be asked for labels before a change is parked for want of one.
+    pub(super) asks_labels: bool,
 }
 
 impl Table {
@@ -65,6 +67,7 @@ impl Table {
             log: None,
             left_out: HashSet::new(),
             read_at: None,
+            asks_labels: false,
         };
         if table.synced.state == TableState::Loading {
             table.begin_memory();
@@ -98,6 +101,11 @@ impl Table {
         Ok(pushed)
     }
 
+    /// Whether the source may have a label by now whose lack is this error.
+    pub fn awaits_label(&self, error: &OdsError) -> Result<bool> {
+        Ok(self.asks_labels && may_lack_label(error) && table::holds_enum(self.synced.relation)?)
+    }
+
     /// Has the events of the next batches remembered, or no longer.
     pub(super) fn keep_log(&mut self, care: Care) {
         self.log = match care {
@@ -112,7 +120,9 @@ impl Table {
         let whole = subxact::run(|| write::write(&mut self.target, &mut self.batch, mode));
         let log = self.log.take();
         let written = match (whole, &log) {
-            (Err(error), Some(log)) if error.kind.retry() == Retry::Never => {
+            (Err(error), Some(log))
+                if error.kind.retry() == Retry::Never && !self.awaits_label(&error)? =>
+            {
                 let events: Vec<_> = log.all().collect();
                 let mut written = write::Written::default();
                 guarded::write_events(self, &events, mode, &mut written).map(|()| written)
@@ -157,5 +167,6 @@ impl Table {
             && mine.filter == other.filter
             && mine.on_delete == other.on_delete
             && mine.columns == other.columns
+            && mine.passes_until.is_some() == other.passes_until.is_some()
     }
 }

@@ -1,16 +1,19 @@
 //! Columns that change at the source, at their place in the stream.
 
-use super::{Session, enums, publication};
+use super::{Session, board, enums, publication, reshape};
 use crate::catalog::incident::{self, IncidentKind};
 use crate::catalog::table::{self, OnDrift, SyncedTable};
+use crate::decode::lsn::Lsn;
 use crate::decode::pgoutput::Relation;
-use crate::drift::evolve::{self, Done};
+use crate::drift::evolve::{self, Done, Rewrites};
 use crate::drift::{self, Step, ask, fix};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::libpq::Connection;
 use crate::pg::{subxact, xact};
 use crate::source::postgres::describe::SourceTable;
 use crate::source::postgres::upkeep::Heartbeat;
+use crate::worker::enums::Renames;
+use std::time::{Duration, Instant};
 
 /// Whether a table goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ enum Taken {
     Followed,
     /// It is set aside.
     SetAside,
+    /// Its changes pass by until its columns have been changed.
+    PassesBy,
 }
 
 impl Session<'_> {
@@ -59,7 +64,11 @@ impl Session<'_> {
                     table::freeze_at(id, at)
                 })?;
             }
-            self.take_steps(&synced, &steps, key.as_deref(), &mut connection)?;
+            let taken =
+                self.take_steps(&synced, &steps, key.as_deref(), &mut connection, look.until)?;
+            if taken == Taken::PassesBy {
+                continue;
+            }
             let names = relation.columns.iter().map(|column| column.name.to_string());
             self.applier.leave_out(id, names);
         }
@@ -99,7 +108,8 @@ impl Session<'_> {
                 self.commit()?;
             }
             let mut connection = ask::connect(&self.access)?;
-            let taken = self.take_steps(&synced, &steps, key.as_deref(), &mut connection)?;
+            let until = pending.look.until;
+            let taken = self.take_steps(&synced, &steps, key.as_deref(), &mut connection, until)?;
             let mut reads_anew = false;
             if taken == Taken::Followed {
                 let stream = &self.stream;
@@ -115,7 +125,7 @@ impl Session<'_> {
             self.commit()?;
             self.applier.leave_out(id, seen.into_iter().map(|column| column.name));
             self.reload_due = true;
-            if reads_anew || taken == Taken::SetAside {
+            if reads_anew || taken != Taken::Followed {
                 // What was found now has been so since the last look, at the longest.
                 let at = self.upkeep.matched_at();
                 xact::in_transaction(|| table::freeze_at(id, at))?;
@@ -129,15 +139,36 @@ impl Session<'_> {
         if heartbeat.labels.is_none() || heartbeat.labels == self.labels {
             return Ok(());
         }
-        enums::follow(&self.access, self.stream.id)?;
+        self.renames = None;
+        if let Some(asked) = enums::ask(&self.access, self.stream.id)? {
+            let is_there = asked.until <= self.position;
+            let renames = if is_there { Renames::Made } else { Renames::Wait };
+            let given = enums::give(self.stream.id, &asked, renames)?;
+            self.renames = given.renames_wait.then_some(asked);
+        }
         self.labels.clone_from(&heartbeat.labels);
         Ok(())
+    }
+
+    /// Renames labels where the stream has passed the rows that have the old ones.
+    pub(super) fn settle_renames(&mut self) -> Result<()> {
+        let position = self.position;
+        let Some(asked) = self.renames.take_if(|asked| asked.until <= position) else {
+            return Ok(());
+        };
+        if self.applier.has_pending() {
+            self.commit()?;
+        }
+        enums::give(self.stream.id, &asked, Renames::Made).map(|_| ())
     }
 
     /// Has tables followed again whose changes have passed by for long enough.
     pub(super) fn end_passing(&mut self) -> Result<()> {
         for id in self.applier.awaiting(self.position) {
             let Some(synced) = self.synced(id) else { continue };
+            if synced.is_reshaped {
+                continue;
+            }
             if self.applier.has_pending() {
                 self.commit()?;
             }
@@ -148,12 +179,10 @@ impl Session<'_> {
                 continue;
             };
             let seen = drift::seen_now(&look.source.columns);
-            let mut steps = drift::plan(&synced, &seen);
-            if synced.on_drift == OnDrift::Ignore {
-                steps.retain(|step| !matches!(step, Step::Add(_)));
-            }
+            let steps = drift::plan_now(&synced, &seen);
             let key = drift::key_now(&synced, &look.source, &seen);
-            let taken = self.take_steps(&synced, &steps, key.as_deref(), &mut connection)?;
+            let taken =
+                self.take_steps(&synced, &steps, key.as_deref(), &mut connection, look.until)?;
             if taken == Taken::Followed {
                 // What the source has now may be ahead of the stream, and is only known to be what
                 // the stream brings when nothing has changed in between.
@@ -172,13 +201,15 @@ impl Session<'_> {
         self.applier.table(id).map(|table| table.synced.clone())
     }
 
-    /// Takes steps in the transaction of the next commit, or has the table set aside with it.
+    /// Takes steps in the transaction of the next commit, or has the table set aside with it. What
+    /// would hold up other tables is left to the jobs worker: changes pass by up to `until` at least.
     fn take_steps(
         &mut self,
         synced: &SyncedTable,
         steps: &[Step],
         key: Option<&[String]>,
         connection: &mut Connection,
+        until: Lsn,
     ) -> Result<Taken> {
         let stream = self.stream.id;
         let mut steps = steps.to_vec();
@@ -189,25 +220,41 @@ impl Session<'_> {
                 _ => true,
             });
         }
-        let done = self.applier.within(|_| {
+        let done = self.applier.within(|applier| {
             subxact::run(|| {
                 if let Some(key) = key {
-                    evolve::check_key(synced, key)?;
+                    evolve::check_key(synced, key, &steps)?;
                 }
                 if steps.is_empty() {
                     return Ok(Done::Unchanged);
                 }
-                evolve::evolve(stream, synced, &steps, connection)
+                let done = evolve::evolve(stream, synced, &steps, Rewrites::Later, connection)?;
+                if done == Done::Changed {
+                    applier.reopen(synced.id)?;
+                }
+                Ok(done)
             })
         });
         match done {
-            Ok(Done::Changed) => {
-                self.applier.reopen(synced.id)?;
-                self.reload_due = true;
+            Ok(done) => {
+                self.course.asked_for.remove(&synced.id);
+                self.reload_due |= done == Done::Changed;
                 Ok(Taken::Followed)
             }
-            Ok(Done::Unchanged) => Ok(Taken::Followed),
+            // An enum that has grown at the source just before: with its labels, the same again.
+            Err(error)
+                if error.kind == ErrorKind::AlreadyExists
+                    && self.course.asked_until.is_none()
+                    && self.course.asked_for.insert(synced.id) =>
+            {
+                Err(error)
+            }
+            Err(error) if error.kind == ErrorKind::Busy => {
+                self.give_way(synced, until, &error)?;
+                Ok(Taken::PassesBy)
+            }
             Err(error) => {
+                self.course.asked_for.remove(&synced.id);
                 self.applier.fail(synced.id, evolve::explain(synced, error)?);
                 Ok(Taken::SetAside)
             }
@@ -226,8 +273,41 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Lets the changes of a table pass by until the jobs worker has changed its columns.
+    fn give_way(&mut self, synced: &SyncedTable, until: Lsn, busy: &OdsError) -> Result<()> {
+        let (stream, id) = (self.stream.id, synced.id);
+        let fix = busy.hint.as_deref();
+        let reason =
+            format!("{}; its changes pass by, and it is read anew after that", busy.message);
+        self.applier.within(|applier| {
+            incident::record(
+                stream,
+                Some((synced.relation, &synced.display())),
+                IncidentKind::Drift,
+                &reason,
+                fix,
+            )?;
+            applier.pass_by(id, until)?;
+            table::reshape_later(id, Duration::ZERO, &reason, fix)?;
+            applier.reopen(id)
+        })?;
+        self.reload_due = true;
+        Ok(())
+    }
+
+    /// Has the jobs worker look after tables whose columns it is to change.
+    pub(super) fn have_reshaped(&mut self) {
+        let mut tables = self.applier.tables();
+        if self.reshape_asked_at.elapsed() >= reshape::PAUSE
+            && tables.any(|table| table.synced.is_reshaped)
+        {
+            self.reshape_asked_at = Instant::now();
+            board::wake_maintenance();
+        }
+    }
+
     /// Lets the changes of a table pass by until the stream is where its source was just now.
-    fn pass_by(&mut self, synced: &SyncedTable, until: crate::decode::lsn::Lsn) -> Result<()> {
+    fn pass_by(&mut self, synced: &SyncedTable, until: Lsn) -> Result<()> {
         let what = "its columns have changed several times, and what they were in between is not known any more";
         if synced.on_drift == OnDrift::Halt {
             self.applier.fail(synced.id, fix::halt(synced, what, fix::evolve(synced)));

@@ -1,7 +1,7 @@
 //! How a session begins, and how a stream leaves its source or has a gap.
 
-use super::{End, Session};
-use crate::apply::applier::{Applier, Care};
+use super::{Course, End, Session};
+use crate::apply::applier::Applier;
 use crate::catalog::stream::{self, StoredPosition, Stream};
 use crate::catalog::table::TableState;
 use crate::catalog::{incident, table};
@@ -37,8 +37,9 @@ pub enum Opened<'e> {
 }
 
 impl<'e> Session<'e> {
-    /// Connects, checks that the stream can go on where it stopped, and starts it.
-    pub fn open(entry: &'e StreamEntry, care: Care) -> Result<Opened<'e>> {
+    /// Connects, checks that the stream can go on where it stopped, and starts it. `course` is what
+    /// the session before it has left.
+    pub fn open(entry: &'e StreamEntry, course: &Course) -> Result<Opened<'e>> {
         let id = entry.stream_id();
         let Some((stream, stored, access, tables)) = xact::in_transaction(|| {
             let Some(stream) = stream::by_id(id)? else { return Ok(None) };
@@ -129,7 +130,9 @@ impl<'e> Session<'e> {
             .ok_or_else(|| {
                 OdsError::new(ErrorKind::Unsupported, "the source's encoding is not known here")
             })?;
+        let care = course.care();
         let mut applier = Applier::new(id, server_encoding, care);
+        applier.set_asks_labels(course.asked_until.is_none());
         xact::in_transaction(|| applier.reload())?;
         let version = control.server_version();
         let replication = Replication::start(
@@ -150,6 +153,7 @@ impl<'e> Session<'e> {
             loader: Loader::new(),
             applier,
             care,
+            course: course.clone(),
             sockets: WaitSet::new(),
             incoming: None,
             streamed: HashMap::new(),
@@ -172,6 +176,8 @@ impl<'e> Session<'e> {
             reload_due: false,
             heartbeat: None,
             labels: None,
+            renames: None,
+            reshape_asked_at: now,
             publication,
             heard_at: now,
             placed: HashSet::new(),
