@@ -27,6 +27,7 @@ use std::time::Instant;
 
 /// A table that lacks values in more rows than this is read anew instead, row by row no longer.
 const MOST_REREADS: usize = 10_000;
+
 /// Whether an error is what a value raises whose label is missing.
 pub fn may_lack_label(error: &OdsError) -> bool {
     error.kind == ErrorKind::Local(PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION)

@@ -13,6 +13,7 @@ use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::memory::{Ledger, Memory};
 use crate::pg::subxact;
 use crate::settings;
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -39,6 +40,8 @@ pub struct Table {
     pub read_at: Option<Instant>,
     /// Whether the source is to be asked for labels before a change is parked for want of one.
     pub(super) asks_labels: bool,
+    /// Whether a column is of an enum, once that was asked.
+    holds_enum: OnceCell<bool>,
 }
 
 impl Table {
@@ -68,6 +71,7 @@ impl Table {
             left_out: HashSet::new(),
             read_at: None,
             asks_labels: false,
+            holds_enum: OnceCell::new(),
         };
         if table.synced.state == TableState::Loading {
             table.begin_memory();
@@ -103,7 +107,16 @@ impl Table {
 
     /// Whether the source may have a label by now whose lack is this error.
     pub fn awaits_label(&self, error: &OdsError) -> Result<bool> {
-        Ok(self.asks_labels && may_lack_label(error) && table::holds_enum(self.synced.relation)?)
+        if !self.asks_labels || !may_lack_label(error) {
+            return Ok(false);
+        }
+        match self.holds_enum.get() {
+            Some(known) => Ok(*known),
+            None => {
+                let found = table::holds_enum(self.synced.relation)?;
+                Ok(*self.holds_enum.get_or_init(|| found))
+            }
+        }
     }
 
     /// Has the events of the next batches remembered, or no longer.
