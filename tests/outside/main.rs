@@ -15,6 +15,7 @@ mod crash;
 mod dead_letters;
 mod deletes;
 mod drift;
+mod drift_kinds;
 mod drift_places;
 mod drift_steps;
 mod drop;
