@@ -35,3 +35,63 @@ fn who_holds_a_table_is_told() {
     assert_eq!(sync.stream_worker(), worker, "it went on by itself");
     assert_eq!(ods.number("SELECT count(*) FROM ods.incidents"), 0);
 }
+
+/// Errors that say nothing of the rows, raised where they are written; an end comes by itself.
+#[test]
+fn circumstances_are_waited_out_and_park_nothing() {
+    let sync = Sync::shared("circumstances");
+    let (mut source, mut ods) = (sync.source(), sync.ods());
+    source.run("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 0)");
+    sync.create_loaded("t", "public.t");
+    ods.run(
+        "CREATE TABLE circumstance (code text); INSERT INTO circumstance VALUES (NULL);
+         CREATE FUNCTION suffer() RETURNS trigger LANGUAGE plpgsql AS $$
+         DECLARE code text := (SELECT code FROM public.circumstance);
+         BEGIN IF code IS NOT NULL THEN RAISE 'it is so' USING ERRCODE = code; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER suffer BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION suffer()",
+    );
+    for (n, code) in [(1, "53100"), (2, "53200"), (3, "40001"), (4, "40P01"), (5, "55P03")] {
+        ods.run(&format!("UPDATE circumstance SET code = '{code}'"));
+        source.run(&format!("UPDATE t SET n = {n}"));
+        ods.wait_until(
+            code,
+            "SELECT EXISTS (SELECT FROM ods.sync_status WHERE state = 'stalled' AND reason LIKE '%it is so%')",
+            PATIENCE,
+        );
+        ods.run("UPDATE circumstance SET code = NULL");
+        sync.assert_same("t", "public.t");
+    }
+    assert_eq!(ods.number("SELECT count(*) FROM ods.dead_letters"), 0);
+}
+
+#[test]
+fn a_lock_table_that_is_full_is_waited_out() {
+    let pair = Pair::start_with(
+        ClusterOptions::source("full_locks-source"),
+        ClusterOptions::ods("full_locks-ods").setting("max_locks_per_transaction", "10"),
+    );
+    let sync = Sync::on(&pair, "full_locks");
+    let mut source = sync.source();
+    source.run("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 0)");
+    sync.create_loaded("t", "public.t");
+    let mut ods = sync.ods();
+    // More relations than a process can lock by its own means.
+    ods.run(
+        "DO $$ BEGIN FOR i IN 1..20 LOOP EXECUTE format('CREATE INDEX ON t ((n + %s))', i); END LOOP; END $$",
+    );
+    let mut greedy = sync.ods();
+    let error = greedy.refused(
+        "DO $$ BEGIN FOR i IN 1..10000000 LOOP PERFORM pg_advisory_lock(i); END LOOP; END $$",
+    );
+    assert!(error.message().contains("out of shared memory"), "{error:?}");
+    source.run("UPDATE t SET n = 1");
+    // The views need more locks than there are; what the worker tells of itself needs none.
+    ods.wait_until(
+        "the worker says so",
+        "SELECT EXISTS (SELECT FROM ods.stream_board() b WHERE b::text LIKE '%out of shared memory%')",
+        PATIENCE,
+    );
+    greedy.run("SELECT pg_advisory_unlock_all()");
+    sync.assert_same("t", "public.t");
+    assert_eq!(ods.number("SELECT count(*) FROM ods.dead_letters"), 0);
+}
