@@ -120,6 +120,15 @@ impl Applier {
         self.is_open = false;
     }
 
+    /// Knows of a table's parked keys what the catalog does: what was kept since was rolled back.
+    pub fn read_parked_again(&mut self, id: i32) -> Result<()> {
+        let parked = xact::in_transaction(|| dead_letter::parked(id))?;
+        if let Some(table) = self.tables.get_mut(&id) {
+            table.parking = Parking::new(parked);
+        }
+        Ok(())
+    }
+
     /// The encoding in which text comes, a `pg_enc` number.
     pub fn encoding(&self) -> i32 {
         self.encoding
@@ -469,7 +478,17 @@ impl Applier {
             if !table.parking.is_pending() {
                 continue;
             }
-            table.parking.store(*id, position)?;
+            let parking = &mut table.parking;
+            match subxact::run(|| parking.store(*id, position)) {
+                // What can't be kept is not lost: the table is read anew once that is mended.
+                Err(error) if error.kind.retry() == Retry::Never => {
+                    set_aside(self.stream_id, *id, &table.synced, &error)?;
+                    table.synced.state = TableState::Failed;
+                    table.parking.clear();
+                    continue;
+                }
+                stored => stored?,
+            }
             if table.parking.take_news() {
                 tell_parked(self.stream_id, &table.synced)?;
             }

@@ -22,6 +22,19 @@ use pgrx::prelude::*;
 use std::collections::HashSet;
 use std::time::Instant;
 
+/// Keys of one question to the source hold so many bytes, or are one.
+const QUESTION_BYTES: usize = 4 << 20;
+
+/// Which changes go over the rows of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replay {
+    /// All that its snapshot has not seen.
+    All,
+    /// Those of its own keys, and of keys that their rows came from or went to. The others are
+    /// written or parked already, and are none of a part that is looked at by itself.
+    Own,
+}
+
 /// What became of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -85,23 +98,24 @@ pub fn apply(
         }
     }
     let on_error = applier.table(id).map(|table| table.synced.on_error);
-    let rereads = match xact::catch(|| applier.within(|applier| reconcile(applier, chunk))) {
-        Ok(rereads) => {
-            parts::heal(applier, chunk)?;
-            rereads
-        }
-        Err(error) if error.kind.retry() == Retry::Never && on_error == Some(OnError::Park) => {
-            applier.forget_transaction();
-            if mend(&error)? {
-                return Ok(Outcome::ReadAgain);
+    let rereads =
+        match xact::catch(|| applier.within(|applier| reconcile(applier, chunk, Replay::All))) {
+            Ok(rereads) => {
+                parts::heal(applier, chunk)?;
+                rereads
             }
-            if !begin(applier, chunk, load)? {
-                return Ok(Outcome::Held);
+            Err(error) if error.kind.retry() == Retry::Never && on_error == Some(OnError::Park) => {
+                applier.forget_transaction();
+                if mend(&error)? {
+                    return Ok(Outcome::ReadAgain);
+                }
+                if !begin(applier, chunk, load)? {
+                    return Ok(Outcome::Held);
+                }
+                applier.within(|applier| parts::reconcile_in_parts(applier, chunk))?
             }
-            applier.within(|applier| parts::reconcile_in_parts(applier, chunk))?
-        }
-        Err(error) => return Err(error),
-    };
+            Err(error) => return Err(error),
+        };
     finish(applier, chunk, position, fresh_as_of, rereads)
 }
 
@@ -221,7 +235,11 @@ fn insert_raw(applier: &mut Applier, chunk: &Chunk, keep_reading: &mut dyn FnMut
 
 /// The chunk's rows as base, what its snapshot has not seen over them, and the difference to what
 /// is here written; the keys of rows that lack a value.
-pub(super) fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<String>>> {
+pub(super) fn reconcile(
+    applier: &mut Applier,
+    chunk: &Chunk,
+    replay: Replay,
+) -> Result<Vec<Vec<String>>> {
     let encoding = applier.encoding();
     let bytes = |key: &Vec<String>| bytes(key, encoding);
     let Some(table) = applier.table(chunk.table) else { return Ok(Vec::new()) };
@@ -266,7 +284,24 @@ pub(super) fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<
     // Over a deletion too: the stream may have written the same key in another form, as 1.00 for
     // 1.0, which is not among the touched ones as text.
     if !batch.is_empty() || !matches!(chunk.what, What::Sweep { .. }) {
-        for Remembered { stamp, what } in memory.unseen(&chunk.rows.snapshot) {
+        let events: Vec<Remembered<'_>> = memory.unseen(&chunk.rows.snapshot).collect();
+        let own = match replay {
+            Replay::Own if target.keys_are_exact => {
+                let key = synced.key();
+                let keys = match &chunk.what {
+                    What::Range { .. } => {
+                        chunk.rows.iter().filter_map(|line| key_of(line, &key)).collect()
+                    }
+                    What::Rereads { keys } => keys.iter().map(bytes).collect::<Result<_>>()?,
+                    What::Sweep { keys } => {
+                        missing_of(&chunk.rows, keys)?.map(bytes).collect::<Result<_>>()?
+                    }
+                };
+                connected(&events, &key, keys)
+            }
+            Replay::Own | Replay::All => vec![true; events.len()],
+        };
+        for (Remembered { stamp, what }, _) in events.into_iter().zip(own).filter(|(_, own)| *own) {
             match what {
                 crate::load::memory::What::Row(op) => {
                     let _ = batch.push_projected(&op, stamp).map_err(bad)?;
@@ -278,6 +313,36 @@ pub(super) fn reconcile(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Vec<
     }
     let written = write::write(target, &mut batch, Mode::Reconcile)?;
     Ok(written.rereads)
+}
+
+/// For each event, whether it concerns one of the keys, directly or by rows that changed theirs.
+fn connected(
+    events: &[Remembered<'_>],
+    key: &[usize],
+    mut keys: HashSet<Vec<Vec<u8>>>,
+) -> Vec<bool> {
+    let named: Vec<Option<Vec<Vec<Vec<u8>>>>> = events
+        .iter()
+        .map(|event| match event.what {
+            crate::load::memory::What::Row(op) => Some(op.keys(key)),
+            crate::load::memory::What::Truncate => None,
+        })
+        .collect();
+    loop {
+        let before = keys.len();
+        for named in named.iter().flatten() {
+            if named.iter().any(|key| keys.contains(key)) {
+                keys.extend(named.iter().cloned());
+            }
+        }
+        if keys.len() == before {
+            break;
+        }
+    }
+    named
+        .iter()
+        .map(|named| named.as_ref().is_none_or(|named| named.iter().any(|key| keys.contains(key))))
+        .collect()
 }
 
 /// Those rows that differ from what is here, and those that streamed changes go over.
@@ -398,12 +463,16 @@ fn push_missing(
 /// Every one of them can be asked for at a source in `encoding`.
 pub fn local_keys(table: &Table, limit: i64, encoding: i32) -> Result<Vec<Vec<String>>> {
     let after = table.synced.sweep_key.as_deref();
+    // Where keys are long, so few of them are read that a question's worth is not far exceeded.
+    let length: usize = after.unwrap_or_default().iter().map(String::len).sum();
+    let limit = limit.min((QUESTION_BYTES / length.max(1)).max(1) as i64);
     let sql = table.target.shape.next_keys(after.is_some());
     let mut args: Vec<pgrx::datum::DatumWithOid<'_>> = vec![limit.into()];
     for part in after.unwrap_or_default() {
         args.push(part.as_bytes().into());
     }
     let width = table.target.shape.key.len();
+    let mut bytes_left = QUESTION_BYTES;
     // Casting a key may run code of its type's owner.
     let _acting = ActingAs::owner_of(table.target.relation)?;
     Spi::connect(|client| {
@@ -419,6 +488,13 @@ pub fn local_keys(table: &Table, limit: i64, encoding: i32) -> Result<Vec<Vec<St
                 .collect::<Result<Vec<String>>>()?;
             bytes(&key, encoding)?;
             Ok(key)
+        })
+        // One at least, or there would be no end.
+        .take_while(|key| {
+            let fits = bytes_left > 0;
+            let length = key.as_ref().map_or(0, |key| key.iter().map(String::len).sum());
+            bytes_left = bytes_left.saturating_sub(length);
+            fits
         })
         .collect()
     })

@@ -108,7 +108,7 @@ fn write_sifted(
     }
     for (place, (event, _)) in doubtful {
         match (bad.remove(&place), event.what) {
-            (Some(error), What::Row(op)) => {
+            (Some(error), What::Row(op)) if is_of_row(&error) => {
                 if parked::settle(table, None, &op, event.stamp)? == Fate::Free {
                     parked::park_event(table, &op, event.stamp, &error)?;
                 }
@@ -148,6 +148,13 @@ fn bad_by_themselves(
         }
     }
     Ok(bad)
+}
+
+/// Whether an error is one of the row by itself, whatever else the table holds: a value that can't be
+/// read, a NULL where none may be, a CHECK.
+fn is_of_row(error: &OdsError) -> bool {
+    let code = error.kind.sqlstate_text();
+    code.starts_with("22") || matches!(code.as_str(), "23502" | "23514")
 }
 
 /// For each event, whether it concerns a key that a bad one concerns too, directly or by others.

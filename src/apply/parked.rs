@@ -17,6 +17,11 @@ use crate::pg::{encoding, subxact};
 use serde_json::{Map, Value as Json};
 use std::collections::HashMap;
 
+/// Bytes of rows that the letters of one transaction hold whole.
+const WHOLE_LETTERS: usize = 64 << 20;
+/// Longer values than this are cut where rows are not held whole.
+const CUT_AT: usize = 4096;
+
 /// What is kept of a table's keys between commits.
 #[derive(Default)]
 pub struct Parking {
@@ -28,6 +33,8 @@ pub struct Parking {
     is_told: bool,
     /// Letters to be stored with the next commit.
     letters: Vec<Letter>,
+    /// Bytes of their rows.
+    letter_bytes: usize,
     /// Keys to be healed with the next commit.
     healed: Vec<Key>,
     /// Whether the catalog knows better which keys are parked, once that commit is done.
@@ -68,7 +75,14 @@ impl Parking {
     }
 
     /// Keeps a change.
-    pub fn keep(&mut self, letter: Letter) {
+    ///
+    /// Its rows are kept whole as long as those of the transaction do not grow too large together;
+    /// after that, large values are cut.
+    pub fn keep(&mut self, mut letter: Letter) {
+        if self.letter_bytes + bytes_of(&letter) > WHOLE_LETTERS {
+            letter.new_row.iter_mut().chain(&mut letter.old_row).for_each(cut);
+        }
+        self.letter_bytes += bytes_of(&letter);
         let is_paired = letter.other_key.is_some();
         for key in std::iter::once(&letter.key).chain(&letter.other_key) {
             let parked = self.keys.entry(key.clone()).or_default();
@@ -96,6 +110,7 @@ impl Parking {
         if !self.healed.is_empty() {
             dead_letter::heal(table_id, std::mem::take(&mut self.healed).iter())?;
         }
+        self.letter_bytes = 0;
         if !self.letters.is_empty() {
             dead_letter::add(table_id, std::mem::take(&mut self.letters), position)?;
         }
@@ -116,7 +131,42 @@ impl Parking {
         self.keys.clear();
         self.count = 0;
         self.letters.clear();
+        self.letter_bytes = 0;
         self.healed.clear();
+    }
+}
+
+/// Bytes of the values of a letter.
+fn bytes_of(letter: &Letter) -> usize {
+    let value = |value: &Json| match value {
+        Json::String(text) => text.len(),
+        Json::Object(inner) => inner.values().filter_map(Json::as_str).map(str::len).sum(),
+        _ => 0,
+    };
+    let rows = letter.new_row.iter().chain(&letter.old_row);
+    rows.filter_map(Json::as_object).flat_map(Map::values).map(value).sum()
+}
+
+/// Cuts the large values of a row down to how they begin, and how long they are.
+fn cut(row: &mut Json) {
+    let Json::Object(values) = row else { return };
+    for value in values.values_mut() {
+        let text = match &*value {
+            Json::String(text) => text,
+            Json::Object(bytes) => match bytes.get("bytes").and_then(Json::as_str) {
+                Some(hex) => hex,
+                None => continue,
+            },
+            _ => continue,
+        };
+        if text.len() > CUT_AT {
+            let begins: String = text.chars().take(CUT_AT / 4).collect();
+            let length = Json::from(text.len());
+            *value = Json::Object(Map::from_iter([
+                ("begins".to_owned(), Json::String(begins)),
+                ("length".to_owned(), length),
+            ]));
+        }
     }
 }
 
@@ -172,7 +222,7 @@ fn settle_event(
                 table.parking.heal(keys.iter());
                 return Ok(Fate::Settled);
             }
-            Err(error) if error.kind.retry() == Retry::Never => {
+            Err(error) if error.kind.retry() == Retry::Never && !table.awaits_label(&error)? => {
                 let letter = letter_of(table, &event, new_key, old_key, stamp, &error)?;
                 table.parking.keep(letter);
                 return Ok(Fate::Settled);

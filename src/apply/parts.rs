@@ -1,7 +1,7 @@
 //! A chunk some rows of which can't be written: the others are, and those are parked.
 
 use crate::apply::applier::Applier;
-use crate::apply::chunk::{key_text, missing_of, reconcile};
+use crate::apply::chunk::{Replay, key_text, missing_of, reconcile};
 use crate::apply::{parked, sift};
 use crate::catalog::dead_letter::Key;
 use crate::decode::cell::Cell;
@@ -45,7 +45,7 @@ pub fn reconcile_in_parts(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Ke
 
 /// Reconciles a chunk in halves, down to single rows.
 fn reconcile_halves(applier: &mut Applier, chunk: &Chunk) -> Result<Vec<Key>> {
-    match subxact::run(|| reconcile(applier, chunk)) {
+    match subxact::run(|| reconcile(applier, chunk, Replay::Own)) {
         Ok(rereads) => {
             heal(applier, chunk)?;
             Ok(rereads)

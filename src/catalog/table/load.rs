@@ -1,7 +1,7 @@
 //! How far a table was read, and what is to be read of it.
 
 use super::state::{explain, held};
-use super::{Marks, TableState, execute, set_state, spi_error};
+use super::{Marks, OnDrift, TableState, execute, set_state, spi_error};
 use crate::catalog::key;
 use crate::decode::lsn::Lsn;
 use crate::error::{ErrorKind, OdsError, Result};
@@ -27,8 +27,13 @@ pub fn add_rows_applied(table_id: i32, rows: i64) -> Result<bool> {
 }
 
 /// Stores what the members of a table are known by at the source, each with what its shape was known
-/// by: where somebody has had it forgotten meanwhile, it stays so.
-pub fn store_marks(table_id: i32, marks: &[(u32, Option<String>, Marks)]) -> Result<()> {
+/// by: where somebody has had it forgotten meanwhile, or has chosen otherwise what a change does here
+/// than `on_drift`, by which it was judged, it stays so.
+pub fn store_marks(
+    table_id: i32,
+    on_drift: OnDrift,
+    marks: &[(u32, Option<String>, Marks)],
+) -> Result<()> {
     let members: Vec<_> = marks.iter().map(|(member, ..)| pg_sys::Oid::from(*member)).collect();
     let before: Vec<_> = marks.iter().map(|(_, before, _)| before.clone()).collect();
     let part = |part: fn(&Marks) -> &String| -> Vec<String> {
@@ -38,7 +43,8 @@ pub fn store_marks(table_id: i32, marks: &[(u32, Option<String>, Marks)]) -> Res
         "UPDATE ods.source_member m SET membership_mark = n.membership, shape_mark = n.shape, storage_mark = n.storage \
          FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.oid[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]), \
               pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::text[])) AS n (member, before, membership, shape, storage) \
-         WHERE m.table_id = $1 AND m.source_oid = n.member AND m.shape_mark IS NOT DISTINCT FROM n.before",
+         WHERE m.table_id = $1 AND m.source_oid = n.member AND m.shape_mark IS NOT DISTINCT FROM n.before \
+               AND EXISTS (SELECT FROM ods.synced_table t WHERE t.table_id = $1 AND t.on_drift = $7)",
         &[
             table_id.into(),
             members.into(),
@@ -46,6 +52,7 @@ pub fn store_marks(table_id: i32, marks: &[(u32, Option<String>, Marks)]) -> Res
             part(|marks| &marks.membership).into(),
             part(|marks| &marks.shape).into(),
             part(|marks| &marks.storage).into(),
+            on_drift.name().into(),
         ],
     )?;
     Ok(())
@@ -211,9 +218,13 @@ const TO_RESHAPE: &str = "FROM ods.table_state WHERE state = 'loading' AND passe
 
 /// The table whose columns are to be changed next.
 pub fn next_to_reshape() -> Result<Option<i32>> {
-    Spi::get_one::<i32>(&format!(
-        "SELECT (SELECT table_id {TO_RESHAPE} ORDER BY reshape_at LIMIT 1)"
-    ))
+    // One whose state somebody holds is not waited for, nor are others because of it.
+    let sql =
+        format!("SELECT table_id {TO_RESHAPE} ORDER BY reshape_at LIMIT 1 FOR UPDATE SKIP LOCKED");
+    Spi::connect_mut(|client| {
+        let mut rows = client.update(&sql, None, &[])?;
+        rows.next().map_or(Ok(None), |row| row.get::<i32>(1))
+    })
     .map_err(spi_error)
 }
 

@@ -9,7 +9,7 @@ use pgrx::{PgSqlErrorCode, Spi};
 use std::time::Duration;
 
 /// How long others are waited for, while those who come later wait behind us.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Locks the table to the end of the transaction, its state first, as everybody does who writes
 /// about a load. An error of kind [`ErrorKind::Busy`] says who holds it.

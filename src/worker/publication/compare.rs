@@ -59,7 +59,8 @@ fn look(
     for table in applier.tables() {
         let synced = &mut table.synced;
         wanted_roots.insert(synced.source_oid);
-        if !matches!(synced.state, TableState::Live | TableState::Loading) {
+        // The jobs worker holds the state of a table while it writes its rows anew.
+        if !matches!(synced.state, TableState::Live | TableState::Loading) || synced.is_reshaped {
             continue;
         }
         let (carried, missing): (Vec<&Published>, Vec<&Published>) = heartbeat
@@ -293,7 +294,7 @@ pub struct Finding {
 impl Finding {
     /// Takes note of it in the open transaction; true if the table is read anew for it.
     pub fn settle(&self, stream: &Stream, synced: &SyncedTable) -> Result<bool> {
-        table::store_marks(synced.id, &self.marks)?;
+        table::store_marks(synced.id, synced.on_drift, &self.marks)?;
         let (kind, reason) = if !self.missed.is_empty() {
             let reason = format!(
                 "{} may not have been in publication {} all the time",

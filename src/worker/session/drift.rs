@@ -141,8 +141,7 @@ impl Session<'_> {
         }
         self.renames = None;
         if let Some(asked) = enums::ask(&self.access, self.stream.id)? {
-            let is_there = asked.until <= self.position;
-            let renames = if is_there { Renames::Made } else { Renames::Wait };
+            let renames = asked.renames_at(self.position);
             let given = enums::give(self.stream.id, &asked, renames)?;
             self.renames = given.renames_wait.then_some(asked);
         }
