@@ -245,3 +245,64 @@ fn new_labels_of_an_enum_follow() {
     sync.wait_same("person", "public.person");
     assert_eq!(ods.text(labels), source.text(labels));
 }
+
+/// Extensions whose types are tried wherever they are installed, and values of each type. Those that
+/// come with Postgres are everywhere; the others are where somebody has put them.
+const EXTENSIONS: &[(&str, &str, &[&str])] = &[
+    ("citext", "citext", &["Ab", "", "É"]),
+    ("hstore", "hstore", &["a=>1, \"b c\"=>NULL", ""]),
+    ("ltree", "ltree", &["top.Sub_1", ""]),
+    ("cube", "cube", &["(1,2),(3,4)", "(0)"]),
+    ("isn", "isbn13", &["978-0-393-04002-9"]),
+    ("seg", "seg", &["1.5(+-)0.5", "<3"]),
+    ("intarray", "query_int", &["1&(2|3)"]),
+    ("vector", "vector(3)", &["[1,-2.5,3e-7]", "[0,0,0]"]),
+    ("vector", "halfvec(2)", &["[1,65504]"]),
+    ("vector", "sparsevec(5)", &["{1:1.5,5:-2}/5"]),
+    (
+        "postgis",
+        "geometry",
+        &["POINT(1 2)", "SRID=4326;LINESTRING Z (0 0 0.1,1 1 2)", "POLYGON EMPTY"],
+    ),
+    ("postgis", "geometry(Point,4326)", &["SRID=4326;POINT(-71.064544 42.28787)"]),
+    ("postgis", "geography", &["POINT(-110 30)"]),
+    ("postgis", "box3d", &["BOX3D(1 2 3,4 5 6)"]),
+];
+
+#[test]
+fn values_of_extensions_are_what_they_are_at_the_source() {
+    let sync = Sync::shared("types_values");
+    let (mut admin, mut source, mut ods) = (sync.source_admin(), sync.source(), sync.ods());
+    let mut tried = 0;
+    for (number, (extension, kind, values)) in EXTENSIONS.iter().enumerate() {
+        let is_here =
+            format!("SELECT count(*) FROM pg_available_extensions WHERE name = '{extension}'");
+        if admin.number(&is_here) == 0 {
+            continue;
+        }
+        tried += 1;
+        let create = format!("CREATE EXTENSION IF NOT EXISTS {extension}");
+        admin.run(&create);
+        ods.run(&create);
+        let table = format!("t{number}");
+        let rows: Vec<String> = (1..)
+            .zip(*values)
+            .map(|(id, value)| format!("({id}, '{value}', ARRAY['{value}', NULL]::{kind}[])"))
+            .collect();
+        source.run(&format!(
+            "CREATE TABLE {table} (id int PRIMARY KEY, v {kind}, many {kind}[]); INSERT INTO {table} VALUES {}",
+            rows.join(", ")
+        ));
+        sync.create_loaded(&table, &format!("public.{table}"));
+        source.run(&format!(
+            "INSERT INTO {table} SELECT id + 100, v, many FROM {table}; UPDATE {table} SET many = many || v WHERE id < 100;
+             INSERT INTO {table} VALUES (1000, NULL, '{{}}')"
+        ));
+        sync.assert_same(&table, &format!("public.{table}"));
+        ods.run(&format!("SELECT ods.resync('{table}')"));
+        sync.wait_loaded(&table);
+        sync.assert_same(&table, &format!("public.{table}"));
+        assert_eq!(ods.number(&format!("SELECT count(*) FROM ods.verify('{table}')")), 0, "{kind}");
+    }
+    assert!(tried >= 7, "Postgres comes with seven of them, {tried} were tried");
+}
