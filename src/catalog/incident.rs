@@ -45,13 +45,22 @@ pub fn record_once(
     message: &str,
     fix: Option<&str>,
 ) -> Result<()> {
-    execute(
-        "INSERT INTO ods.incident (stream_id, relation, table_name, kind, message, fix) \
-         SELECT $1, $2, $3, $4, $5, $6 \
-         WHERE NOT EXISTS (SELECT FROM ods.incident i \
+    insert(
+        "NOT EXISTS (SELECT FROM ods.incident i \
              WHERE i.stream_id = $1 AND i.relation IS NOT DISTINCT FROM $2::pg_catalog.regclass AND i.kind = $4 \
                AND i.message = $5 AND i.fix IS NOT DISTINCT FROM $6)",
         &values(stream_id, table, kind, message, fix),
+    )
+}
+
+/// Adds an incident where `condition` on its values holds.
+fn insert(condition: &str, values: &[DatumWithOid<'_>]) -> Result<()> {
+    execute(
+        &format!(
+            "INSERT INTO ods.incident (stream_id, relation, table_name, kind, message, fix) \
+             SELECT $1, $2, $3, $4, $5, $6 WHERE {condition}"
+        ),
+        values,
     )?;
     Ok(())
 }
@@ -81,13 +90,10 @@ pub fn record(
     message: &str,
     fix: Option<&str>,
 ) -> Result<()> {
-    execute(
-        "INSERT INTO ods.incident (stream_id, relation, table_name, kind, message, fix) \
-         SELECT $1, $2, $3, $4, $5, $6 \
-         WHERE $5 IS DISTINCT FROM (SELECT i.message FROM ods.incident i \
+    insert(
+        "$5 IS DISTINCT FROM (SELECT i.message FROM ods.incident i \
              WHERE i.stream_id = $1 AND i.relation IS NOT DISTINCT FROM $2::pg_catalog.regclass AND i.kind = $4 \
              ORDER BY i.incident_id DESC LIMIT 1)",
         &values(stream_id, table, kind, message, fix),
-    )?;
-    Ok(())
+    )
 }

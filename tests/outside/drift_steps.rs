@@ -1,5 +1,6 @@
 //! What a change of a source's columns must not do here. `docs/drift.md` names each of these tests.
 
+use crate::evolve::{halted, in_backlog, told};
 use crate::support::client::Ask;
 use crate::support::pair::{PATIENCE, Pair, Sync};
 use std::time::{Duration, Instant};
@@ -34,33 +35,6 @@ fn wait_column(sync: &Sync, column: &str, kind: &str) {
         ),
         PATIENCE,
     );
-}
-
-/// The incidents of drift, oldest first.
-fn told(sync: &Sync) -> String {
-    let told = sync.ods().text(
-        "SELECT string_agg(message, '; ' ORDER BY incident_id) FROM ods.incident WHERE kind = 'drift'",
-    );
-    told.unwrap_or_default()
-}
-
-/// Waits until the table is set aside, and returns reason and fix.
-fn halted(sync: &Sync) -> (String, String) {
-    sync.wait_state("t", "failed");
-    let shown = |column| sync.shown("t", column).unwrap_or_default();
-    (shown("reason"), shown("fix"))
-}
-
-/// Lets the source go on while nobody reads the stream, so that a backlog holds it all.
-fn in_backlog(sync: &Sync, sql: &[&str]) {
-    sync.ods().run("ALTER SERVER src OPTIONS (SET port '1')");
-    let pid = sync.stream_worker();
-    sync.ods().run(&format!("SELECT pg_terminate_backend({pid}, 5000)"));
-    sync.wait_state("t", "stalled");
-    let mut source = sync.source();
-    sql.iter().for_each(|sql| source.run(sql));
-    let port = sync.source_admin().number("SELECT current_setting('port')");
-    sync.ods().run(&format!("ALTER SERVER src OPTIONS (SET port '{port}')"));
 }
 
 fn labels(sync: &Sync, kind: &str) -> String {
