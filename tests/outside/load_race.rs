@@ -1,14 +1,12 @@
 //! The initial load reads while others write. A row's version is decided by transaction id: a commit
 //! is in the WAL before it is visible, and a source that waits for a standby makes that gap wide.
 
-use crate::support::background::Background;
+use crate::support::background::without_standby;
 use crate::support::client::{self, Ask};
 use crate::support::cluster::ClusterOptions;
 use crate::support::load::{self, Load, LoadOptions, OnBreak};
 use crate::support::pair::{Pair, Sync};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 const WRITERS: u64 = 16;
@@ -125,17 +123,7 @@ fn commits_that_wait_for_a_missing_standby() {
     load.wait_for(200);
 
     // Commits hang between WAL and visibility, are let go, and hang again, throughout the loads.
-    let switch = {
-        let pair = Arc::clone(&pair);
-        Background::start(move |stop| {
-            while !stop.load(Ordering::Relaxed) {
-                pair.source.alter_system("synchronous_standby_names", "nobody");
-                thread::sleep(Duration::from_millis(300));
-                pair.source.alter_system("synchronous_standby_names", "");
-                thread::sleep(Duration::from_millis(100));
-            }
-        })
-    };
+    let switch = without_standby(&pair, Duration::from_millis(300), Duration::from_millis(100));
     for round in 0..3 {
         sync.create_loaded(&format!("item_{round}"), "public.item");
     }

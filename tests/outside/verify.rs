@@ -1,14 +1,12 @@
 //! `ods.verify` finds what differs, and nothing that was only on its way.
 
-use crate::support::background::Background;
+use crate::support::background::without_standby;
 use crate::support::client::{self, Ask};
 use crate::support::cluster::ClusterOptions;
 use crate::support::differ;
 use crate::support::load::{self, Load, LoadOptions, OnBreak};
 use crate::support::pair::{PATIENCE, Pair, Sync};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 /// What `ods.verify` says, a line a row.
@@ -103,17 +101,7 @@ fn commits_that_wait_for_a_missing_standby_raise_no_false_alarm() {
     loaded(&sync, rows);
     let load = writers(&pair, "verify_standby", 52, rows);
     load.wait_for(200);
-    let switch = {
-        let pair = Arc::clone(&pair);
-        Background::start(move |stop| {
-            while !stop.load(Ordering::Relaxed) {
-                pair.source.alter_system("synchronous_standby_names", "nobody");
-                thread::sleep(Duration::from_millis(1500));
-                pair.source.alter_system("synchronous_standby_names", "");
-                thread::sleep(Duration::from_millis(200));
-            }
-        })
-    };
+    let switch = without_standby(&pair, Duration::from_millis(1500), Duration::from_millis(200));
     for round in 0..2 {
         let found = found(&sync, "ods.verify('item')");
         let alarms: Vec<_> = found.iter().filter(|line| !line.starts_with("undecided")).collect();

@@ -1,8 +1,10 @@
 //! A thread that works until it is told to stop, or until the test that started it ends.
 
+use crate::support::pair::Pair;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// The thread; dropped, it is stopped and waited for, so that a failed test leaves none behind.
 pub struct Background<T> {
@@ -32,4 +34,18 @@ impl<T> Drop for Background<T> {
             let _ = thread.join();
         }
     }
+}
+
+/// Has the source's commits wait for a standby that isn't there for as long as `away`, and lets them go
+/// for as long as `back`, again and again: they hang between WAL and visibility.
+pub fn without_standby(pair: &Arc<Pair>, away: Duration, back: Duration) -> Background<()> {
+    let pair = Arc::clone(pair);
+    Background::start(move |stop| {
+        while !stop.load(Ordering::Relaxed) {
+            pair.source.alter_system("synchronous_standby_names", "nobody");
+            thread::sleep(away);
+            pair.source.alter_system("synchronous_standby_names", "");
+            thread::sleep(back);
+        }
+    })
 }
