@@ -1,19 +1,20 @@
 //! Gathers changes of all tables of a stream and writes them, in one local transaction with the
 //! stream's position.
 
+mod commit;
 mod followed;
 mod shape;
 
+pub use commit::set_aside;
 pub use followed::Table;
 
-use crate::apply::fix;
 use crate::apply::parked::{self, Fate, Parking};
 use crate::apply::pass::Pass;
 use crate::apply::route::Routes;
 use crate::apply::write::{self, Mode};
 use crate::batch::{BatchError, Push, Stamp};
-use crate::catalog::table::{self, Resync, SyncedTable, TableState};
-use crate::catalog::{dead_letter, incident, stream};
+use crate::catalog::dead_letter;
+use crate::catalog::table::{self, Resync, TableState};
 use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
@@ -24,9 +25,6 @@ use crate::settings;
 use pgrx::{PgSqlErrorCode, Spi};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Instant;
-
-/// A table that lacks values in more rows than this is read anew instead, row by row no longer.
-const MOST_REREADS: usize = 10_000;
 
 /// Whether an error is what a value raises whose label is missing.
 pub fn may_lack_label(error: &OdsError) -> bool {
@@ -69,15 +67,6 @@ pub struct Applier {
     /// What the memories of all loading tables hold.
     ledger: Ledger,
     kept_letter_at: Option<Instant>,
-}
-
-/// What a commit did.
-#[derive(Clone, Copy, Debug)]
-pub struct Committed {
-    /// Rows written by it.
-    pub rows: u64,
-    /// Whether a table is to be read anew: the catalog says which.
-    pub reads_anew: bool,
 }
 
 impl Applier {
@@ -464,82 +453,6 @@ impl Applier {
         }
     }
 
-    /// Writes what is left, stores the position with it and commits without waiting for the disk.
-    pub fn commit(&mut self, position: &str, fresh_as_of: Option<i64>) -> Result<Committed> {
-        self.flush()?;
-        self.open();
-        for (id, error) in std::mem::take(&mut self.failing) {
-            if let Some(table) = self.tables.get_mut(&id) {
-                set_aside(self.stream_id, id, &table.synced, &error)?;
-                table.synced.state = TableState::Failed;
-            }
-        }
-        for (id, table) in &mut self.tables {
-            if !table.parking.is_pending() {
-                continue;
-            }
-            let parking = &mut table.parking;
-            match subxact::run(|| parking.store(*id, position)) {
-                // What can't be kept is not lost: the table is read anew once that is mended.
-                Err(error) if error.kind.retry() == Retry::Never => {
-                    set_aside(self.stream_id, *id, &table.synced, &error)?;
-                    table.synced.state = TableState::Failed;
-                    table.parking.clear();
-                    continue;
-                }
-                stored => stored?,
-            }
-            if table.parking.take_news() {
-                tell_parked(self.stream_id, &table.synced)?;
-            }
-        }
-        let mut reads_anew = false;
-        let mut rereads = std::mem::take(&mut self.rereads);
-        let lacking: BTreeSet<i32> = rereads.keys().copied().collect();
-        for (id, keys) in std::mem::take(&mut self.doubtful) {
-            rereads.entry(id).or_default().extend(keys);
-        }
-        for (id, keys) in rereads {
-            let Some(table) = self.tables.get_mut(&id) else { continue };
-            if !table.is_followed() {
-                continue;
-            }
-            let known = table.synced.rereads.len();
-            if known + keys.len() > MOST_REREADS {
-                table::read_anew(id)?;
-                reads_anew = true;
-                continue;
-            }
-            table::add_rereads(id, keys.iter())?;
-            if table.synced.state == TableState::Live {
-                // Until they have come the table is not what its source was at any time.
-                table::set_state(id, TableState::Loading, Some(LACKS_VALUES), None)?;
-                table.synced.state = TableState::Loading;
-            } else if table.synced.resync == Resync::Asked && lacking.contains(&id) {
-                table::freeze(id)?;
-            }
-            table.begin_memory();
-            table.synced.rereads.extend(keys);
-        }
-        stream::advance(self.stream_id, position, fresh_as_of)?;
-        self.is_open = false;
-        if let Some(lsn) = xact::commit_async_then_lsn() {
-            self.local_lsn = Some(lsn);
-        }
-        Ok(Committed { rows: std::mem::take(&mut self.rows_written), reads_anew })
-    }
-
-    /// Adds the counts of rows applied to the catalog; part of the next commit.
-    pub fn store_counts(&mut self) -> Result<()> {
-        self.open();
-        for (id, table) in &mut self.tables {
-            if table.rows_applied > 0 && table::add_rows_applied(*id, table.rows_applied)? {
-                table.rows_applied = 0;
-            }
-        }
-        Ok(())
-    }
-
     /// Runs `f` in the transaction of the next commit.
     pub fn within<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.open();
@@ -547,33 +460,6 @@ impl Applier {
     }
 }
 
-/// Says that some keys of a table are parked.
-fn tell_parked(stream_id: i32, synced: &SyncedTable) -> Result<()> {
-    let name = synced.display();
-    let literal = pgrx::spi::quote_literal(&name);
-    incident::record(
-        stream_id,
-        Some((synced.relation, &name)),
-        incident::IncidentKind::ApplyFailed,
-        "changes that can't be applied are kept in ods.dead_letters, and their keys are parked",
-        Some(&format!("SELECT * FROM ods.dead_letters WHERE table_name = {literal}::regclass;")),
-    )
-}
-
 fn bad_change(error: BatchError) -> OdsError {
     OdsError::new(ErrorKind::Mismatch, format!("a change can't be applied: {error}"))
-}
-
-/// Sets a table aside, in the open transaction.
-pub fn set_aside(stream_id: i32, id: i32, synced: &SyncedTable, error: &OdsError) -> Result<()> {
-    let name = synced.display();
-    let fix = fix::of(synced, error)?;
-    let kind = match error.kind {
-        ErrorKind::Drift => incident::IncidentKind::Drift,
-        _ => incident::IncidentKind::ApplyFailed,
-    };
-    table::set_state(id, TableState::Failed, Some(&error.message), Some(&fix))?;
-    incident::record(stream_id, Some((synced.relation, &name)), kind, &error.message, Some(&fix))?;
-    pgrx::warning!("ods: synced table {name} is set aside: {}", error.message);
-    Ok(())
 }

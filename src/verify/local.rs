@@ -11,8 +11,8 @@ use crate::load::chunk::Rows;
 use crate::pg::owner::ActingAs;
 use crate::pg::spi::Connection;
 use crate::pg::xact;
-use pgrx::Spi;
 use pgrx::datum::DatumWithOid;
+use pgrx::{Spi, pg_sys};
 use std::collections::HashMap;
 use std::ffi::CString;
 
@@ -33,7 +33,7 @@ impl Verification {
         }
         let Self { place, target, table, .. } = self;
         let found = place.step(|| {
-            let _acting = ActingAs::reader_of(table.relation)?;
+            let _acting = reader_by_key(table.relation)?;
             differ::differing(target, rows, skip)
         })?;
         found
@@ -58,7 +58,7 @@ impl Verification {
         }
         let Self { place, target, table, .. } = self;
         let found = place.step(|| {
-            let _acting = ActingAs::reader_of(table.relation)?;
+            let _acting = reader_by_key(table.relation)?;
             let spi = Connection::open()?;
             let encoding = target.encoding;
             let Some((statement, row_type)) = target.statement(&spi, &StatementKind::Present)?
@@ -120,7 +120,7 @@ impl Verification {
             arguments.push(part.as_bytes().into());
         }
         self.place.step(|| {
-            let _acting = ActingAs::reader_of(self.table.relation)?;
+            let _acting = reader_by_key(self.table.relation)?;
             // A statement that may write sees what others have committed meanwhile.
             Spi::connect_mut(|client| {
                 let rows = client.update(sql, None, &arguments).map_err(spi_error)?;
@@ -136,6 +136,14 @@ impl Verification {
             })
         })
     }
+}
+
+/// The reader of the table, who finds rows by their keys: without statistics, each stretch of a large
+/// table would be looked for from end to end.
+fn reader_by_key(relation: pg_sys::Oid) -> Result<ActingAs> {
+    let acting = ActingAs::reader_of(relation)?;
+    acting.set(c"enable_seqscan", c"off");
+    Ok(acting)
 }
 
 fn range(stretch: &Stretch) -> Range {

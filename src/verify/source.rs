@@ -41,13 +41,14 @@ impl ChunkSource {
 
     /// The key that `rows` rows of a stretch end with, if it has as many.
     pub fn end_of(&self, relation: &str, stretch: &Stretch, rows: usize) -> String {
-        let key = joined(
-            self.key.iter().map(|&column| format!("{}::text", ident(&self.columns[column]))),
+        let keys = self.key_list();
+        let texts = joined(
+            self.key.iter().map(|&column| format!("k.{}::text", ident(&self.columns[column]))),
         );
+        // Beside `id::text`, ORDER BY id would be the order of the text.
         format!(
-            "SELECT {key} FROM {relation}{} ORDER BY {} OFFSET {} LIMIT 1",
+            "SELECT {texts} FROM (SELECT {keys} FROM {relation}{} ORDER BY {keys} OFFSET {} LIMIT 1) k",
             self.condition(stretch),
-            self.key_list(),
             rows.saturating_sub(1)
         )
     }
@@ -100,5 +101,19 @@ mod tests {
         let expected = r#"WHERE ROW("Kind", "id") > ROW( E'a'''::text,  E'7'::bigint) AND ROW("Kind", "id") <= ROW( E'b'::text,"#;
         assert!(sql.contains(expected), "{sql}");
         assert!(!source.digest("s.t", &Stretch::default()).contains("WHERE"));
+    }
+
+    #[test]
+    fn a_stretch_ends_in_the_order_of_keys_and_not_of_their_texts() {
+        let source = ChunkSource {
+            columns: vec!["id".into()],
+            key: vec![0],
+            key_types: vec!["bigint".into()],
+            encoding: "UTF8".into(),
+        };
+        let sql = source.end_of("s.t", &Stretch::default(), 100);
+        let expected =
+            r#"SELECT k."id"::text FROM (SELECT "id" FROM s.t ORDER BY "id" OFFSET 99 LIMIT 1) k"#;
+        assert_eq!(sql, expected);
     }
 }

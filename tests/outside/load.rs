@@ -422,7 +422,7 @@ fn a_source_without_a_connection_to_spare_stops_no_table_that_is_loaded() {
     admin.run(
         "ALTER ROLE replicator CONNECTION LIMIT 1;
          SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-          WHERE usename = 'replicator' AND query LIKE '%pg_locks%'",
+          WHERE usename = 'replicator' AND query LIKE '%virtualtransaction%'",
     );
     sync.ods().wait_until(
         "b says so",
