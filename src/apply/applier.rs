@@ -268,21 +268,14 @@ impl Applier {
             self.fail(id, bad_change(error));
             return Ok(());
         }
-        if !table.parking.is_empty() {
-            self.open();
-            let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
-            match parked::settle(table, Some(projection), op, stamp) {
+        match parked::may_concern(table, Some(projection), op) {
+            Ok(false) => {}
+            Ok(true) => match self.settle(id, projection, op, stamp) {
                 Ok(Fate::Free) => {}
-                Ok(Fate::Settled) => {
-                    self.check_letters(id);
-                    return Ok(());
-                }
-                Err(error) if error.kind.retry() == Retry::Never => {
-                    self.fail(id, error);
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
+                Ok(Fate::Settled) => return Ok(()),
+                Err(error) => return self.fail_unless_passing(id, error),
+            },
+            Err(error) => return self.fail_unless_passing(id, error),
         }
         let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
         if self.care == Care::Guarded && table.log.is_none() {
@@ -311,6 +304,26 @@ impl Applier {
         if self.is_full() {
             self.flush()?;
         }
+        Ok(())
+    }
+
+    /// Settles a change that may concern a parked key.
+    fn settle(&mut self, id: i32, projection: &[u16], op: &Op<'_>, stamp: Stamp) -> Result<Fate> {
+        self.open();
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(Fate::Settled) };
+        let fate = parked::settle(table, Some(projection), op, stamp)?;
+        if fate == Fate::Settled {
+            self.check_letters(id);
+        }
+        Ok(fate)
+    }
+
+    /// Sets a table aside for an error that stays however often it is tried.
+    fn fail_unless_passing(&mut self, id: i32, error: OdsError) -> Result<()> {
+        if error.kind.retry() != Retry::Never {
+            return Err(error);
+        }
+        self.fail(id, error);
         Ok(())
     }
 

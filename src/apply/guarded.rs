@@ -7,17 +7,18 @@
 //! is no failure.
 
 use crate::apply::applier::Table;
+use crate::apply::key_marks::KeyMarks;
 use crate::apply::parked::{self, Fate};
 use crate::apply::sift;
 use crate::apply::write::{self, Mode, Written};
+use crate::batch::event::Scratch;
 use crate::batch::{Push, TableBatch};
-use crate::catalog::dead_letter::Key;
 use crate::catalog::table::OnError;
 use crate::decode::change::Op;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::load::memory::{Remembered, What};
 use crate::pg::subxact;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// Fewer events than this are halved without looking at their values.
 const WORTH_SIFTING: usize = 32;
@@ -157,30 +158,36 @@ fn is_of_row(error: &OdsError) -> bool {
     code.starts_with("22") || matches!(code.as_str(), "23502" | "23514")
 }
 
-/// For each event, whether it concerns a key that a bad one concerns too, directly or by others.
+/// For each event, whether it concerns a key that a bad one concerns too, directly or by others. One
+/// that doesn't may be named too.
 fn concerned(
     table: &Table,
     events: &[Remembered<'_>],
     bad: &BTreeMap<usize, OdsError>,
 ) -> Result<Vec<bool>> {
-    let mut keys: Vec<Vec<Key>> = Vec::with_capacity(events.len());
+    let mut known = KeyMarks::default();
+    let mut scratch = Scratch::default();
+    let mut named = Vec::with_capacity(events.len());
     for event in events {
-        keys.push(match event.what {
-            What::Row(op) => parked::keys_named(table, &op)?,
-            What::Truncate => Vec::new(),
+        named.push(match event.what {
+            What::Row(op) => parked::marks_named(table, &mut scratch, &op, &known)?,
+            What::Truncate => [None; 2],
         });
     }
     let mut doubtful = vec![false; events.len()];
-    let mut known: HashSet<&Key> = bad.keys().flat_map(|place| &keys[*place]).collect();
+    bad.keys().flat_map(|place| named[*place]).flatten().for_each(|mark| {
+        known.add(mark);
+    });
     loop {
-        let before = known.len();
-        for (keys, doubtful) in keys.iter().zip(&mut doubtful) {
-            if !*doubtful && keys.iter().any(|key| known.contains(key)) {
+        let mut grows = false;
+        for (marks, doubtful) in named.iter().zip(&mut doubtful) {
+            let marks = marks.iter().flatten();
+            if !*doubtful && marks.clone().any(|mark| known.may_hold(*mark)) {
                 *doubtful = true;
-                known.extend(keys);
+                marks.for_each(|mark| grows |= known.add(*mark));
             }
         }
-        if known.len() == before {
+        if !grows {
             return Ok(doubtful);
         }
     }

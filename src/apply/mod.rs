@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod differ;
 mod fix;
 mod guarded;
+mod key_marks;
 pub mod parked;
 mod parts;
 mod pass;

@@ -5,6 +5,7 @@
 //! needs nothing of what came before; if it can be applied, the key is healed and its letters go.
 
 use crate::apply::applier::Table;
+use crate::apply::key_marks::KeyMarks;
 use crate::apply::write::{self, Mode};
 use crate::batch::event::{Event, Fields, Scratch};
 use crate::batch::{BatchError, Stamp, TableBatch};
@@ -27,6 +28,8 @@ const CUT_AT: usize = 4096;
 pub struct Parking {
     /// The parked keys, in the catalog and in `letters`.
     keys: HashMap<Key, Parked>,
+    /// Marks of these keys, and perhaps of some that are healed.
+    marks: KeyMarks,
     /// How many letters these keys have.
     count: usize,
     /// Whether a person was told that keys are parked.
@@ -54,8 +57,16 @@ pub enum Fate {
 impl Parking {
     /// What the catalog holds.
     pub fn new(keys: HashMap<Key, Parked>) -> Self {
-        let count = count_of(&keys);
-        Self { keys, count, ..Self::default() }
+        let mut parking = Self::default();
+        parking.know(keys);
+        parking
+    }
+
+    fn know(&mut self, keys: HashMap<Key, Parked>) {
+        self.marks.clear();
+        keys.keys().for_each(|key| mark(&mut self.marks, key));
+        self.count = count_of(&keys);
+        self.keys = keys;
     }
 
     /// Whether no key is parked.
@@ -85,6 +96,7 @@ impl Parking {
         self.letter_bytes += bytes_of(&letter);
         let is_paired = letter.other_key.is_some();
         for key in std::iter::once(&letter.key).chain(&letter.other_key) {
+            mark(&mut self.marks, key);
             let parked = self.keys.entry(key.clone()).or_default();
             parked.letters += 1;
             parked.is_paired |= is_paired;
@@ -115,8 +127,7 @@ impl Parking {
             dead_letter::add(table_id, std::mem::take(&mut self.letters), position)?;
         }
         if std::mem::take(&mut self.is_unsure) {
-            self.keys = dead_letter::parked(table_id)?;
-            self.count = count_of(&self.keys);
+            self.know(dead_letter::parked(table_id)?);
         }
         Ok(())
     }
@@ -129,6 +140,7 @@ impl Parking {
     /// Forgets every key.
     pub fn clear(&mut self) {
         self.keys.clear();
+        self.marks.clear();
         self.count = 0;
         self.letters.clear();
         self.letter_bytes = 0;
@@ -170,8 +182,33 @@ fn cut(row: &mut Json) {
     }
 }
 
+fn mark(marks: &mut KeyMarks, key: &Key) {
+    let mark = marks.of(key.iter().map(String::as_bytes));
+    marks.add(mark);
+}
+
 fn count_of(keys: &HashMap<Key, Parked>) -> usize {
     keys.values().map(|parked| parked.letters).sum()
+}
+
+/// Whether a change may concern a parked key; false for nearly all others.
+pub fn may_concern(table: &mut Table, projection: Option<&[u16]>, op: &Op<'_>) -> Result<bool> {
+    if table.parking.keys.is_empty() {
+        return Ok(false);
+    }
+    // Text of another encoding has other bytes here than in the catalog.
+    if !encoding::is_utf8(table.encoding) {
+        return Ok(true);
+    }
+    let mut scratch = std::mem::take(&mut table.parking.scratch);
+    let marks = &table.parking.marks;
+    let event = scratch.read(table.synced.columns.len(), projection, op).map_err(bad_change)?;
+    let may = marks_of(&event, table.shape().key(), marks)
+        .into_iter()
+        .flatten()
+        .any(|mark| marks.may_hold(mark));
+    table.parking.scratch = scratch;
+    Ok(may)
 }
 
 /// Looks whether a change concerns a parked key, and settles it there if it does. Inside a transaction.
@@ -181,7 +218,7 @@ pub fn settle(
     op: &Op<'_>,
     stamp: Stamp,
 ) -> Result<Fate> {
-    if table.parking.keys.is_empty() {
+    if !may_concern(table, projection, op)? {
         return Ok(Fate::Free);
     }
     let mut scratch = std::mem::take(&mut table.parking.scratch);
@@ -315,12 +352,41 @@ pub fn park_read(table: &mut Table, key: Key, row: Option<Vec<Option<Vec<u8>>>>,
     });
 }
 
-/// The keys that a change names, of which there may be two: the one its row had, and the one it has.
-pub fn keys_named(table: &Table, op: &Op<'_>) -> Result<Vec<Key>> {
-    let mut scratch = Scratch::default();
+/// Marks of the keys that an event names.
+pub fn marks_named(
+    table: &Table,
+    scratch: &mut Scratch,
+    op: &Op<'_>,
+    marks: &KeyMarks,
+) -> Result<[Option<u64>; 2]> {
     let event = scratch.read(table.synced.columns.len(), None, op).map_err(bad_change)?;
-    let (new, old) = keys_of(&event, &table.synced.key(), table.encoding)?;
-    Ok(new.into_iter().chain(old).collect())
+    Ok(marks_of(&event, table.shape().key(), marks))
+}
+
+/// What an event tells of a column, none where that is nothing.
+fn told<'s>(fields: &Fields<'s>, column: u16) -> Option<&'s [u8]> {
+    match fields.cell(usize::from(column)) {
+        Cell::Text(text) => Some(text),
+        Cell::Null | Cell::Absent => None,
+    }
+}
+
+/// The mark of the key that the event leaves its row at, and of the one that its row had before.
+fn marks_of(event: &Event<'_>, key: &[u16], marks: &KeyMarks) -> [Option<u64>; 2] {
+    let (new, old) = match event {
+        Event::Insert { new } | Event::Update { old: None, new } => (Some(new), None),
+        Event::Update { old: Some(old), new } => (Some(new), Some(old.fields())),
+        Event::Delete { old } => (None, Some(old.fields())),
+    };
+    let before = |column: u16| old.as_ref().and_then(|old| told(old, column));
+    let now = new.map(|new| {
+        marks.of(key
+            .iter()
+            .map(|&column| told(new, column).or_else(|| before(column)).unwrap_or(b"")))
+    });
+    let was =
+        old.as_ref().map(|_| marks.of(key.iter().map(|&column| before(column).unwrap_or(b""))));
+    [now, was]
 }
 
 /// The key that the event leaves its row at, none for a delete, and the one that its row had before

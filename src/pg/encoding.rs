@@ -49,6 +49,11 @@ pub fn told(message: &str) -> String {
     if is_utf8_here() { message } else { message.replace('…', "...") }
 }
 
+/// Whether that is UTF-8, in which text is handled here.
+pub fn is_utf8(encoding: i32) -> bool {
+    encoding == pg_sys::pg_enc::PG_UTF8 as i32
+}
+
 /// Text of `encoding` as UTF-8; none where it is no text of that encoding, or has no equivalent.
 /// Inside a transaction.
 pub fn to_utf8(text: &[u8], encoding: i32) -> Option<String> {
