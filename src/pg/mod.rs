@@ -29,6 +29,7 @@ pub mod shmem;
 pub mod spi;
 pub mod subscription;
 pub mod subxact;
+pub mod threads;
 pub mod top_level;
 pub mod utility;
 pub mod wait;

@@ -1,3 +1,6 @@
 //! Where changes come from, a folder a kind.
 
+pub mod kafka;
+pub mod options;
 pub mod postgres;
+pub mod server;

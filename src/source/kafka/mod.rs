@@ -1,0 +1,5 @@
+//! Kafka as a source: brokers, their topics, and a schema registry beside them.
+
+pub mod access;
+pub mod client;
+pub mod options;
