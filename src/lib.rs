@@ -31,6 +31,7 @@ pgrx::extension_sql_file!(
     requires = [
         "catalog",
         api::wrapper::postgres_validator,
+        api::wrapper::kafka_validator,
         api::check::check_server,
         api::discover::discover
     ]

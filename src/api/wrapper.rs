@@ -19,10 +19,7 @@ fn postgres_validator(
 
 /// Checks the options of an `ods_kafka` server or user mapping; `catalog` says which.
 #[pg_extern]
-fn kafka_validator(
-    settings: Vec<Option<String>>,
-    catalog: pg_sys::Oid,
-) -> Result<(), ErrorReport> {
+fn kafka_validator(settings: Vec<Option<String>>, catalog: pg_sys::Oid) -> Result<(), ErrorReport> {
     validate(&kafka::options::RULES, Kind::Kafka.wrapper(), &settings, catalog)
 }
 

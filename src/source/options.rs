@@ -234,7 +234,7 @@ fn superuser_only(message: String) -> Refusal {
 }
 
 /// The one of `names` that is few enough edits away to be a slip of `name`.
-fn closest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+pub fn closest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
     let limit = (name.chars().count() / 2).min(3);
     names
         .iter()
@@ -364,7 +364,9 @@ mod tests {
         for text in ["http://a", "https://a:8081/apis/ccompat/v7"] {
             assert!(is_url(text), "{text}");
         }
-        for text in ["", "a:8081", "ftp://a", "https://", "https://u:p@a", "http://a b", "file:///etc"] {
+        for text in
+            ["", "a:8081", "ftp://a", "https://", "https://u:p@a", "http://a b", "file:///etc"]
+        {
             assert!(!is_url(text), "{text}");
         }
     }

@@ -72,15 +72,31 @@ impl KafkaAccess {
         Ok(access)
     }
 
+    /// Whether a connection proves who we are.
+    pub fn authenticates(&self) -> bool {
+        value_of(&self.server.options, "security.protocol")
+            .is_some_and(|protocol| protocol.starts_with("sasl"))
+    }
+
+    /// How the cluster is reached, for people.
+    pub fn summary(&self) -> String {
+        let protocol = value_of(&self.server.options, "security.protocol").unwrap_or("plaintext");
+        let user = value_of(&self.mapping, "sasl.username");
+        match (self.authenticates(), user) {
+            (true, Some(user)) => format!("{protocol}, as {user}"),
+            _ => protocol.to_owned(),
+        }
+    }
+
     /// Whether a connection would use what the operating system user of this server has.
     fn borrows_credentials(&self) -> bool {
         let options = &self.server.options;
-        let is_sasl = value_of(options, "security.protocol")
-            .is_some_and(|protocol| protocol.starts_with("sasl"));
         // It is librdkafka's default.
         let is_gssapi =
             value_of(options, "sasl.mechanism").is_none_or(|mechanism| mechanism == "GSSAPI");
-        is_sasl && is_gssapi && value_of(&self.mapping, "sasl.kerberos.keytab").is_none()
+        self.authenticates()
+            && is_gssapi
+            && value_of(&self.mapping, "sasl.kerberos.keytab").is_none()
     }
 
     /// A client's configuration, with the secrets in it.

@@ -110,10 +110,17 @@ impl Client {
         let metadata = self.metadata(None, deadline)?;
         let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
         let mut topics: Vec<Topic> = topics
-            .filter(|topic| !topic.name().starts_with("__consumer_offsets") && !topic.name().starts_with("__transaction_state"))
+            .filter(|topic| {
+                !topic.name().starts_with("__consumer_offsets")
+                    && !topic.name().starts_with("__transaction_state")
+            })
             .map(|topic| Topic {
                 name: topic.name().to_owned(),
-                partitions: topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect(),
+                partitions: topic
+                    .partitions()
+                    .iter()
+                    .map(rdkafka::metadata::MetadataPartition::id)
+                    .collect(),
             })
             .collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,5 +1,6 @@
 //! Kafka as a source: brokers, their topics, and a schema registry beside them.
 
 pub mod access;
+pub mod checkup;
 pub mod client;
 pub mod options;

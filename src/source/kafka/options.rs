@@ -55,10 +55,10 @@ const ALLOWED: &[Rule] = &[
     server("client.rack", Form::Text),
     server("broker.address.family", Form::OneOf(&["any", "v4", "v6"])),
     server("broker.address.ttl", number(0, 86_400_000)),
-    server("client.dns.lookup", Form::OneOf(&[
-        "use_all_dns_ips",
-        "resolve_canonical_bootstrap_servers_only",
-    ])),
+    server(
+        "client.dns.lookup",
+        Form::OneOf(&["use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"]),
+    ),
     server("socket.timeout.ms", number(10, 300_000)),
     server("socket.connection.setup.timeout.ms", number(1_000, 3_600_000)),
     server("socket.keepalive.enable", SWITCH),
@@ -173,7 +173,8 @@ mod tests {
             assert_eq!(by(Author::Superuser), Ok(()), "{}", rule.name);
         }
         assert_eq!(count, 6);
-        let located = |rule: &&Rule| rule.name.ends_with(".location") || rule.name.ends_with("keytab");
+        let located =
+            |rule: &&Rule| rule.name.ends_with(".location") || rule.name.ends_with("keytab");
         assert_eq!(RULES.allowed.iter().filter(located).count(), count);
     }
 

@@ -140,7 +140,11 @@ mod tests {
             ("heartbeat_interval", "100ms"),
             ("heartbeat_interval", "1h"),
         ] {
-            assert_eq!(RULES.check(Place::Server, Author::Plain, name, value), Ok(()), "{name} {value}");
+            assert_eq!(
+                RULES.check(Place::Server, Author::Plain, name, value),
+                Ok(()),
+                "{name} {value}"
+            );
         }
         assert_eq!(RULES.check(Place::UserMapping, Author::Plain, "password", "x y'\\"), Ok(()));
     }
@@ -169,7 +173,12 @@ mod tests {
     fn a_refusal_never_repeats_a_value() {
         let secret = "hunter2";
         for place in [Place::Server, Place::UserMapping] {
-            for name in RULES.allowed.iter().map(|rule| rule.name).chain(RULES.refused.iter().map(|(n, _)| *n)) {
+            for name in RULES
+                .allowed
+                .iter()
+                .map(|rule| rule.name)
+                .chain(RULES.refused.iter().map(|(n, _)| *n))
+            {
                 if let Err(refusal) = RULES.check(place, Author::Plain, name, secret) {
                     assert!(!format!("{refusal:?}").contains(secret), "{name}");
                 }
@@ -199,7 +208,10 @@ mod tests {
             assert!(refused(place, name, value).needs_superuser, "{name}");
             assert_eq!(RULES.check(place, Author::Superuser, name, value), Ok(()), "{name}");
         }
-        assert_eq!(RULES.check(Place::UserMapping, Author::Plain, "password_required", "true"), Ok(()));
+        assert_eq!(
+            RULES.check(Place::UserMapping, Author::Plain, "password_required", "true"),
+            Ok(())
+        );
     }
 
     #[test]
