@@ -1,0 +1,103 @@
+//! What a topic's records look like, for proposing how to read them.
+
+use super::datum::Value;
+use super::embedded::wrapped;
+use std::borrow::Cow;
+
+/// A form that a key or value seems to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// Debezium's envelope in JSON.
+    DebeziumJson {
+        /// Whether its schema stands before it.
+        schema: bool,
+    },
+    /// A row with Debezium's metadata among its fields, in JSON.
+    FlattenedJson {
+        /// Whether its schema stands before it.
+        schema: bool,
+    },
+    /// Any other JSON object.
+    PlainJson {
+        /// Whether its schema stands before it.
+        schema: bool,
+    },
+    /// A JSON string, number or boolean, as keys of one column are.
+    JsonScalar {
+        /// Whether its schema stands before it.
+        schema: bool,
+    },
+    /// Avro, or another binary form, behind the id of a schema of a registry.
+    Registered {
+        /// The schema's id.
+        id: u32,
+    },
+}
+
+/// The form that `bytes` seem to have; `None` for an unknown one.
+pub fn guess(bytes: &[u8]) -> Option<Guess> {
+    if let Some((0, rest)) = bytes.split_first() {
+        let (id, _) = rest.split_first_chunk::<4>()?;
+        return Some(Guess::Registered { id: u32::from_be_bytes(*id) });
+    }
+    let text = std::str::from_utf8(bytes).ok()?.trim();
+    let (schema, payload) = match wrapped(text).ok()? {
+        Some((_, schema, payload)) => (schema != Value::Null, payload),
+        None => {
+            let mut scanner = super::scan::Scanner::new(text);
+            let value = scanner.value().ok()?;
+            scanner.finish().ok()?;
+            (false, value)
+        }
+    };
+    match payload.open().ok()? {
+        Value::Struct(fields) => Some(of_fields(&fields, schema)),
+        Value::Text(_) | Value::Number(_) | Value::Bool(_) => Some(Guess::JsonScalar { schema }),
+        _ => None,
+    }
+}
+
+fn of_fields(fields: &[(Cow<'_, str>, Value<'_>)], schema: bool) -> Guess {
+    let has = |name: &str| fields.iter().any(|(field, _)| field == name);
+    let metadata = ["__deleted", "__op", "__lsn", "__source_ts_ms", "__ts_ms", "__table"];
+    if has("op") && (has("source") || has("after")) {
+        Guess::DebeziumJson { schema }
+    } else if metadata.into_iter().any(has) {
+        Guess::FlattenedJson { schema }
+    } else {
+        Guess::PlainJson { schema }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_the_forms_apart() {
+        for (text, expected) in [
+            (
+                r#"{"before":null,"after":{},"source":{},"op":"c"}"#,
+                Some(Guess::DebeziumJson { schema: false }),
+            ),
+            (
+                r#"{"schema":{"type":"struct"},"payload":{"after":{},"op":"c"}}"#,
+                Some(Guess::DebeziumJson { schema: true }),
+            ),
+            (r#"{"id":1,"__deleted":"false"}"#, Some(Guess::FlattenedJson { schema: false })),
+            (r#"{"schema":{},"payload":{"id":1}}"#, Some(Guess::PlainJson { schema: true })),
+            (r#"{"id":1}"#, Some(Guess::PlainJson { schema: false })),
+            (r#"{"schema":{},"payload":7}"#, Some(Guess::JsonScalar { schema: true })),
+            ("\"x\"", Some(Guess::JsonScalar { schema: false })),
+            ("\0\0\0\u{1}\u{2}rest", Some(Guess::Registered { id: 258 })),
+            ("\0\0", None),
+            ("", None),
+            ("[1]", None),
+            ("hello", None),
+            ("{\"a\":", None),
+        ] {
+            assert_eq!(guess(text.as_bytes()), expected, "{text:?}");
+        }
+        assert_eq!(guess(b"\xFF\xFE"), None);
+    }
+}
