@@ -37,6 +37,11 @@ pgrx::extension_sql_file!(
     ]
 );
 pgrx::extension_sql_file!(
+    "../sql/peek.sql",
+    name = "peek",
+    requires = ["wrapper", api::peek::peek_messages]
+);
+pgrx::extension_sql_file!(
     "../sql/guard.sql",
     name = "guard",
     requires = [api::guard::synced_table_changed]

@@ -10,6 +10,7 @@ pub mod guard;
 pub mod letters;
 mod lookup;
 mod names;
+mod peek;
 pub mod resync;
 pub mod skip;
 pub mod target;

@@ -22,6 +22,7 @@ pub mod logical;
 pub mod mongo;
 mod nested;
 mod number;
+pub mod plain;
 mod scan;
 pub mod schema;
 pub mod settings;

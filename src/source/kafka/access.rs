@@ -6,6 +6,8 @@ use crate::pg::foreign::{self, ForeignServer, ServerOption};
 use crate::source::options::{parse_boolean, value_of};
 use crate::source::postgres::quote::quote_ident;
 use crate::source::server::{self, Kind};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use pgrx::pg_sys;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
@@ -76,6 +78,13 @@ impl KafkaAccess {
     pub fn authenticates(&self) -> bool {
         value_of(&self.server.options, "security.protocol")
             .is_some_and(|protocol| protocol.starts_with("sasl"))
+    }
+
+    /// The header that proves who we are to the schema registry.
+    pub fn registry_login(&self) -> Option<String> {
+        let user = value_of(&self.mapping, "schema.registry.user")?;
+        let password = value_of(&self.mapping, "schema.registry.password").unwrap_or_default();
+        Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
     }
 
     /// How the cluster is reached, for people.

@@ -4,3 +4,5 @@ pub mod access;
 pub mod checkup;
 pub mod client;
 pub mod options;
+pub mod peek;
+pub mod registry;
