@@ -26,7 +26,8 @@ need() {
 PATH=$PATH:/usr/sbin:/sbin
 need openjdk-17-jre-headless java
 need maven mvn
-need mariadb-server mariadbd mariadb-install-db mariadb
+need mariadb-server-core mariadbd mariadb-install-db
+need mariadb-client-core mariadb
 if [ ${#missing[@]} -gt 0 ]; then
     die "The tests of Kafka need ${missing[*]}, which this machine lacks. Run: make setup
 or: sudo apt-get install --no-install-recommends ${packages[*]}"

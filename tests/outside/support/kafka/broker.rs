@@ -10,6 +10,7 @@ use std::fmt::Write;
 pub struct Broker {
     program: Program,
     port: u16,
+    heap: u32,
 }
 
 /// Where a node listens: to clients, and to the other controllers.
@@ -52,6 +53,7 @@ impl Broker {
     ) -> Self {
         let program = Program::new(name, User::Own);
         let port = nodes[node - 1].clients;
+        let heap = if nodes.len() > 1 { HEAP_OF_THREE } else { HEAP };
         let config = config(&program, node, nodes, settings);
         program.write("server.properties", &config);
         let log = program.write("log4j.properties", LOG4J);
@@ -59,7 +61,7 @@ impl Broker {
         format.args(["kafka.tools.StorageTool", "format", "-t", cluster, "-c"]);
         format.arg(program.home().join("server.properties"));
         run_as(format, User::Own);
-        Self { program, port }
+        Self { program, port, heap }
     }
 
     /// Starts the stopped broker on its data and waits until it answers.
@@ -69,8 +71,7 @@ impl Broker {
     }
 
     fn launch(&self) {
-        let heap = if self.program.home().join("three").exists() { HEAP_OF_THREE } else { HEAP };
-        let mut command = kafka_java(heap, &self.program.home().join("log4j.properties"));
+        let mut command = kafka_java(self.heap, &self.program.home().join("log4j.properties"));
         command.arg("kafka.Kafka").arg(self.program.home().join("server.properties"));
         self.program.start(command);
     }
@@ -121,7 +122,6 @@ impl Brokers {
             .map(|node| Broker::make(&format!("{name}-{node}"), node, &ports, &cluster, &[]))
             .collect();
         for node in &nodes {
-            node.program.write("three", "");
             // A single one has no majority and would not get ready: all start before any is waited for.
             node.launch();
         }

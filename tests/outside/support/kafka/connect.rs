@@ -172,13 +172,16 @@ pub fn http(method: &str, url: &str, body: Option<Value>) -> Result<Value, Strin
         .http_status_as_error(false)
         .build()
         .into();
-    let request = ureq::http::Request::builder()
-        .method(method)
-        .uri(url)
-        .header("Content-Type", "application/json")
-        .body(body.map(|body| body.to_string()).unwrap_or_default())
-        .map_err(|error| error.to_string())?;
-    let mut response = agent.run(request).map_err(|error| error.to_string())?;
+    let request = ureq::http::Request::builder().method(method).uri(url);
+    let error = |error: ureq::http::Error| error.to_string();
+    let response = match body {
+        None => agent.run(request.body(()).map_err(error)?),
+        Some(body) => {
+            let request = request.header("Content-Type", "application/json");
+            agent.run(request.body(body.to_string()).map_err(error)?)
+        }
+    };
+    let mut response = response.map_err(|error| error.to_string())?;
     let text = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
     if !response.status().is_success() {
         return Err(format!("{}: {text}", response.status()));
