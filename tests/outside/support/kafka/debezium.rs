@@ -127,7 +127,7 @@ fn avro(registry: &Registry, headers: bool) -> Value {
         set(".apicurio.registry.auto-register", "true");
         set(".apicurio.registry.find-latest", "true");
         set(".apicurio.registry.as-confluent", "true");
-        set(".apicurio.use-id", "contentId");
+        set(".apicurio.registry.use-id", "contentId");
         set(".apicurio.registry.id-handler", "io.apicurio.registry.serde.Legacy4ByteIdHandler");
         set(".apicurio.registry.headers.enabled", if headers { "true" } else { "false" });
     }

@@ -1,4 +1,4 @@
--- A table with a column of every type, and tables for what else a connector may say.
+-- A table with a column of every type but inet4 and inet6, which Debezium 3.5 cannot parse, and tables for what else a connector may say.
 SET sql_mode = '';
 CREATE TABLE wide (
     id int PRIMARY KEY,
@@ -15,7 +15,7 @@ CREATE TABLE wide (
     c_date date, c_time time, c_time3 time(3), c_time6 time(6),
     c_datetime datetime, c_datetime3 datetime(3), c_datetime6 datetime(6),
     c_timestamp timestamp NULL, c_timestamp3 timestamp(3) NULL, c_timestamp6 timestamp(6) NULL, c_year year,
-    c_uuid uuid, c_inet6 inet6, c_inet4 inet4,
+    c_uuid uuid,
     c_point point, c_linestring linestring, c_polygon polygon, c_multipoint multipoint, c_multilinestring multilinestring,
     c_multipolygon multipolygon, c_collection geometrycollection, c_geometry geometry,
     c_default varchar(20) DEFAULT 'default', c_number_default int NOT NULL DEFAULT 7,
@@ -29,7 +29,7 @@ INSERT INTO wide VALUES (1,
     'happy', 'red,blue', '{"b": 1, "a": [1, 2.50, null]}',
     '2024-02-29', '12:34:56', '12:34:56.789', '12:34:56.789012', '2024-02-29 12:34:56', '2024-02-29 12:34:56.789', '2024-02-29 12:34:56.789012',
     '2024-02-29 12:34:56', '2024-02-29 12:34:56.789', '2024-02-29 12:34:56.789012', 2024,
-    '0123abcd-4567-89ab-cdef-0123456789ab', '2001:db8::1', '192.168.1.5',
+    '0123abcd-4567-89ab-cdef-0123456789ab',
     ST_GeomFromText('POINT(1.5 -2)'), ST_GeomFromText('LINESTRING(0 0,1 1,2 0)', 4326), ST_GeomFromText('POLYGON((0 0,1 1,2 0,0 0))'),
     ST_GeomFromText('MULTIPOINT(0 0,1 1)'), ST_GeomFromText('MULTILINESTRING((0 0,1 1),(2 2,3 3))'), ST_GeomFromText('MULTIPOLYGON(((0 0,1 1,2 0,0 0)))'),
     ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 1),LINESTRING(0 0,1 1))'), ST_GeomFromText('POINT(3 4)'),
@@ -43,7 +43,7 @@ INSERT INTO wide VALUES (3,
     'with, comma', '', '[]',
     '1000-01-01', '-838:59:59', '-838:59:59.999', '-838:59:59.999999', '1000-01-01 00:00:00', '1000-01-01 00:00:00', '1000-01-01 00:00:00',
     '1970-01-01 00:00:01', '1970-01-01 00:00:01', '1970-01-01 00:00:01', 1901,
-    '00000000-0000-0000-0000-000000000000', '::', '0.0.0.0',
+    '00000000-0000-0000-0000-000000000000',
     ST_GeomFromText('POINT(0 0)'), NULL, NULL, NULL, NULL, NULL, NULL, NULL, '', 0, DEFAULT, DEFAULT);
 INSERT INTO wide (id, c_tinyint, c_smallint, c_int, c_bigint, c_date, c_time, c_time6, c_datetime, c_datetime6, c_timestamp, c_timestamp6, c_year, c_text, c_json)
     VALUES (4, 127, 32767, 2147483647, 9223372036854775807, '9999-12-31', '838:59:59', '838:59:59.999999', '9999-12-31 23:59:59', '9999-12-31 23:59:59.999999',
