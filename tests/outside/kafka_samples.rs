@@ -348,6 +348,8 @@ fn mariadb_is_written_as_recorded() {
         connect.put(take.name, with(config, take.settings.clone()));
     }
     wait("all connectors are through with their snapshots", || {
+        // One that has failed is said at once.
+        takes.iter().for_each(|take| connect.wait_running(take.name));
         let reading = "SELECT count(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
         server.ask("samples", reading).trim() == takes.len().to_string()
     });

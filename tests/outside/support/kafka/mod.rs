@@ -47,6 +47,8 @@ pub fn java(heap: u32) -> Command {
     command.arg(format!("-Xmx{heap}m"));
     // The collector with the smallest footprint, and an end instead of a virtual machine that limps on.
     command.args(["-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]);
+    // In the locale C that servers run in, Debezium would not know a table by its name in the binary log.
+    command.arg("-Dfile.encoding=UTF-8");
     command
 }
 

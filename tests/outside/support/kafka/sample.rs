@@ -102,16 +102,19 @@ pub fn line(record: &Record) -> Value {
     })
 }
 
-/// The number of the schema of a record's key or value: in front of it, or in a header.
+/// The number of the schema of a record's key or value: in a header, else in front of it.
 fn schema_id(record: &Record, side: &str) -> Option<u32> {
     let bytes = if side == "key" { &record.key } else { &record.value };
-    if let Some([0, a, b, c, d, ..]) = bytes.as_deref() {
-        return Some(u32::from_be_bytes([*a, *b, *c, *d]));
-    }
+    let bytes = bytes.as_deref()?;
     let header = format!("apicurio.{side}.contentId");
-    let (_, id) = record.headers.iter().find(|(name, _)| *name == header)?;
-    let id: [u8; 8] = id.as_deref()?.try_into().ok()?;
-    u32::try_from(u64::from_be_bytes(id)).ok()
+    match (record.headers.iter().find(|(name, _)| *name == header), bytes) {
+        (Some((_, id)), _) => {
+            let id: [u8; 8] = id.as_deref()?.try_into().ok()?;
+            u32::try_from(u64::from_be_bytes(id)).ok()
+        }
+        (None, [0, a, b, c, d, ..]) => Some(u32::from_be_bytes([*a, *b, *c, *d])),
+        _ => None,
+    }
 }
 
 fn pretty(value: &Value) -> String {

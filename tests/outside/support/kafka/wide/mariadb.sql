@@ -49,7 +49,7 @@ INSERT INTO wide (id, c_tinyint, c_smallint, c_int, c_bigint, c_date, c_time, c_
     VALUES (4, 127, 32767, 2147483647, 9223372036854775807, '9999-12-31', '838:59:59', '838:59:59.999999', '9999-12-31 23:59:59', '9999-12-31 23:59:59.999999',
     '2038-01-19 03:14:07', '2038-01-19 03:14:07.999999', 2155, 'tab\tnewline\nquote"back\\slash\'', '{"big": 12345678901234567890.123456789012345678901234567890}');
 INSERT INTO wide (id, c_date, c_datetime, c_datetime6, c_timestamp, c_year, c_enum, c_time)
-    VALUES (5, '0000-00-00', '0000-00-00 00:00:00', '0000-00-00 00:00:00', '0000-00-00 00:00:00', 0, '', '00:00:00');
+    VALUES (5, '0000-00-00', '0000-00-00 00:00:00', '0000-00-00 00:00:00', '0000-00-00 00:00:00', 1970, '', '00:00:00');
 CREATE TABLE whole (id int AUTO_INCREMENT PRIMARY KEY, v varchar(20), big longtext);
 INSERT INTO whole VALUES (1, 'one', REPEAT('w', 3000)), (2, 'two', 'little');
 CREATE TABLE keyless (v varchar(20), n decimal(6,2));
