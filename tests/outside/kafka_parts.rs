@@ -26,7 +26,12 @@ fn a_broker_keeps_its_records_over_kill_9() {
     kafka.create_topic("t", 2, &[]);
     let header: &[(&str, Option<&[u8]>)] = &[("h", Some(b"1")), ("none", None)];
     kafka.produce(&[
-        New { partition: Some(0), headers: header, timestamp: Some(1_700_000_000_000), ..New::of("t", "a", "one") },
+        New {
+            partition: Some(0),
+            headers: header,
+            timestamp: Some(1_700_000_000_000),
+            ..New::of("t", "a", "one")
+        },
         New { partition: Some(0), ..New::tombstone("t", "a") },
         New { partition: Some(1), topic: "t", value: Some(b"no key"), ..New::default() },
     ]);
@@ -34,9 +39,15 @@ fn a_broker_keeps_its_records_over_kill_9() {
         let mut records = kafka.read("t");
         records.sort_by_key(|record| (record.partition, record.offset));
         assert_eq!(values(&records), ["one", "-", "no key"]);
-        assert_eq!(records[0].headers, [("h".to_owned(), Some(b"1".to_vec())), ("none".to_owned(), None)]);
+        assert_eq!(
+            records[0].headers,
+            [("h".to_owned(), Some(b"1".to_vec())), ("none".to_owned(), None)]
+        );
         assert_eq!(records[0].timestamp, Some(1_700_000_000_000));
-        assert_eq!((records[1].key.as_deref(), records[1].value.as_deref()), (Some(&b"a"[..]), None));
+        assert_eq!(
+            (records[1].key.as_deref(), records[1].value.as_deref()),
+            (Some(&b"a"[..]), None)
+        );
         assert_eq!(records[2].key, None);
     };
     check(&kafka);
@@ -75,14 +86,22 @@ fn a_broker_does_what_happens_to_topics() {
     assert_eq!(kafka.ends("t"), [(0, 6)]);
 
     // Small segments, so that there is something to compact.
-    kafka.create_topic("compacted", 1, &[
-        ("cleanup.policy", "compact"),
-        ("segment.ms", "500"),
-        ("min.cleanable.dirty.ratio", "0.01"),
-        ("min.compaction.lag.ms", "0"),
-        ("delete.retention.ms", "0"),
+    kafka.create_topic(
+        "compacted",
+        1,
+        &[
+            ("cleanup.policy", "compact"),
+            ("segment.ms", "500"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            ("min.compaction.lag.ms", "0"),
+            ("delete.retention.ms", "0"),
+        ],
+    );
+    kafka.produce(&[
+        New::of("compacted", "a", "old"),
+        New::of("compacted", "a", "new"),
+        New::of("compacted", "b", "1"),
     ]);
-    kafka.produce(&[New::of("compacted", "a", "old"), New::of("compacted", "a", "new"), New::of("compacted", "b", "1")]);
     let left = kafka.wait_records("compacted", "one record a key", |records| {
         // The segment that is written to is not compacted: another record closes it.
         kafka.produce(&[New::of("compacted", "z", "more")]);
@@ -140,11 +159,9 @@ fn debezium_reads_postgres_in_every_form_and_goes_on_after_kill_9() {
     );
     let connect =
         Connect::start("forms-connect", &broker.bootstrap(), &[Plugin::Postgres, Plugin::Avro]);
-    for (prefix, form) in [
-        ("schema", Form::JsonWithSchema),
-        ("plain", Form::Json),
-        ("avro", Form::Avro(&registry)),
-    ] {
+    for (prefix, form) in
+        [("schema", Form::JsonWithSchema), ("plain", Form::Json), ("avro", Form::Avro(&registry))]
+    {
         connect.put(prefix, debezium::postgres(&cluster, "forms", prefix, form));
     }
     let wait = |count| {
@@ -194,9 +211,8 @@ fn debezium_reads_mariadb() {
     );
     let connect = Connect::start("maria-connect", &broker.bootstrap(), &[Plugin::MariaDb]);
     connect.put("shop", debezium::mariadb(&server, "shop", &broker.bootstrap(), "m", Form::Json));
-    let wait = |count| {
-        kafka.wait_records("m.shop.t", "enough records", |records| records.len() >= count)
-    };
+    let wait =
+        |count| kafka.wait_records("m.shop.t", "enough records", |records| records.len() >= count);
     let snapshot = wait(2);
     assert_eq!(snapshot[0].json()["op"], "r");
     assert_eq!(snapshot[0].json()["after"], json!({ "id": 1, "v": "één" }));

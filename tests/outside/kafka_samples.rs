@@ -196,7 +196,8 @@ fn postgres_is_written_as_recorded() {
     let connect =
         Connect::start("samples-connect", &broker.bootstrap(), &[Plugin::Postgres, Plugin::Avro]);
     let some = |mut settings: Value| {
-        settings["table.include.list"] = json!("public.wide,public.special,public.toast,public.done");
+        settings["table.include.list"] =
+            json!("public.wide,public.special,public.toast,public.done");
         settings
     };
     let takes = [
@@ -224,7 +225,8 @@ fn postgres_is_written_as_recorded() {
             })),
         ),
     ];
-    let heartbeat = "INSERT INTO heartbeat VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()";
+    let heartbeat =
+        "INSERT INTO heartbeat VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()";
     for take in &takes {
         let mut config = debezium::postgres(&cluster, "samples", take.name, take.form);
         if take.whole {
@@ -264,18 +266,16 @@ fn rows_of_mariadb(server: &MariaDb, step: &str) -> Value {
             .lines()
             .filter_map(|line| line.split_once('\t'))
             .map(|(name, kind)| match kind {
-                "bit" | "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob"
-                | "geometry" | "point" | "linestring" | "polygon" | "multipoint"
+                "bit" | "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob"
+                | "longblob" | "geometry" | "point" | "linestring" | "polygon" | "multipoint"
                 | "multilinestring" | "multipolygon" | "geometrycollection" => {
                     format!("'{name}', HEX(`{name}`)")
                 }
                 _ => format!("'{name}', CAST(`{name}` AS CHAR)"),
             })
             .collect();
-        let rows = server.ask(
-            "samples",
-            &format!("SELECT JSON_OBJECT({}) FROM `{table}`", object.join(", ")),
-        );
+        let rows = server
+            .ask("samples", &format!("SELECT JSON_OBJECT({}) FROM `{table}`", object.join(", ")));
         tables[table] = rows
             .lines()
             .map(|row| serde_json::from_str::<Value>(row).unwrap_or_else(|_| panic!("{row}")))
@@ -338,7 +338,8 @@ fn mariadb_is_written_as_recorded() {
             })),
         ),
     ];
-    let heartbeat = "INSERT INTO samples.heartbeat VALUES (1, now(6)) ON DUPLICATE KEY UPDATE at = now(6)";
+    let heartbeat =
+        "INSERT INTO samples.heartbeat VALUES (1, now(6)) ON DUPLICATE KEY UPDATE at = now(6)";
     for take in &takes {
         let mut config =
             debezium::mariadb(&server, "samples", &broker.bootstrap(), take.name, take.form);
@@ -350,7 +351,8 @@ fn mariadb_is_written_as_recorded() {
     wait("all connectors are through with their snapshots", || {
         // One that has failed is said at once.
         takes.iter().for_each(|take| connect.wait_running(take.name));
-        let reading = "SELECT count(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+        let reading =
+            "SELECT count(*) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
         server.ask("samples", reading).trim() == takes.len().to_string()
     });
     let mut states = vec![types_of_mariadb(&server), rows_of_mariadb(&server, "")];

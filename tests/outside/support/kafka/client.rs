@@ -10,7 +10,11 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,15 +22,16 @@ use std::time::{Duration, Instant};
 const SHORT: Duration = Duration::from_secs(5);
 
 /// Brokers, seen by a client.
-#[derive(Clone, Debug)]
 pub struct Kafka {
     bootstrap: String,
+    /// One for all questions: a client takes its time to find its way.
+    consumer: Mutex<Option<Arc<BaseConsumer>>>,
 }
 
 impl Kafka {
     /// The brokers at these addresses.
     pub fn at(bootstrap: &str) -> Self {
-        Self { bootstrap: bootstrap.to_owned() }
+        Self { bootstrap: bootstrap.to_owned(), consumer: Mutex::default() }
     }
 
     /// A configuration that names the brokers and nothing else.
@@ -38,9 +43,8 @@ impl Kafka {
 
     /// How many brokers there are, or why none answers.
     pub fn try_brokers(&self) -> Result<usize, String> {
-        let consumer: BaseConsumer = self.config().create().map_err(|error| error.to_string())?;
         let metadata =
-            consumer.fetch_metadata(None, SHORT).map_err(|error| error.to_string())?;
+            self.consumer().fetch_metadata(None, SHORT).map_err(|error| error.to_string())?;
         Ok(metadata.brokers().len())
     }
 
@@ -136,7 +140,11 @@ impl Kafka {
             list.add_partition(topic, i32::try_from(partition).expect("a partition"));
         }
         let committed = consumer.committed_offsets(list, PATIENCE).expect("committed offsets");
-        committed.elements().iter().map(|element| element.offset().to_raw().filter(|offset| *offset >= 0)).collect()
+        committed
+            .elements()
+            .iter()
+            .map(|element| element.offset().to_raw().filter(|offset| *offset >= 0))
+            .collect()
     }
 
     /// A producer that waits for all replicas.
@@ -173,30 +181,29 @@ impl Kafka {
     /// All committed records that a topic has now, in order within each partition.
     pub fn read(&self, topic: &str) -> Vec<Record> {
         let consumer = self.consumer();
-        let ends = self.ends(topic);
         let mut list = TopicPartitionList::new();
-        for (partition, (low, _)) in (0..).zip(&ends) {
-            list.add_partition_offset(topic, partition, Offset::Offset(*low)).expect("an offset");
+        let mut unread: BTreeSet<i32> = BTreeSet::new();
+        for (partition, (low, _)) in (0..).zip(self.ends(topic)) {
+            list.add_partition_offset(topic, partition, Offset::Offset(low)).expect("an offset");
+            unread.insert(partition);
         }
         consumer.assign(&list).expect("an assignment");
         let mut records = Vec::new();
         let deadline = Instant::now() + PATIENCE;
-        // The position goes past what is not shown: transaction markers, aborted and compacted records.
-        let reached = |consumer: &BaseConsumer| {
-            let at = consumer.position().expect("positions");
-            (0..).zip(&ends).all(|(partition, (low, high))| {
-                let position = at.find_partition(topic, partition).map(|found| found.offset());
-                low == high || matches!(position, Some(Offset::Offset(offset)) if offset >= *high)
-            })
-        };
-        while !reached(&consumer) {
+        while !unread.is_empty() {
             assert!(Instant::now() < deadline, "the end of {topic} is not reached");
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => records.push(Record::of(&message)),
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) | None => {}
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    unread.remove(&partition);
+                }
+                // A broker that has just gone; the client finds the next.
+                Some(Err(KafkaError::MessageConsumption(error))) if is_passing(error) => {}
                 Some(Err(error)) => panic!("read {topic}: {error}"),
+                None => {}
             }
         }
+        consumer.unassign().expect("no assignment");
         records
     }
 
@@ -227,13 +234,17 @@ impl Kafka {
         }
     }
 
-    fn consumer(&self) -> BaseConsumer {
-        let mut config = self.config();
-        // A group is asked for by the client, and never joined.
-        config.set("group.id", "outside-test").set("enable.auto.commit", "false");
-        config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
-        config.set("fetch.wait.max.ms", "50");
-        config.create().expect("a consumer")
+    fn consumer(&self) -> Arc<BaseConsumer> {
+        let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = kept.get_or_insert_with(|| {
+            let mut config = self.config();
+            // A group is asked for by the client, and never joined.
+            config.set("group.id", "outside-test").set("enable.auto.commit", "false");
+            config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
+            config.set("fetch.wait.max.ms", "50").set("reconnect.backoff.max.ms", "500");
+            Arc::new(config.create().expect("a consumer"))
+        });
+        Arc::clone(made)
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
@@ -245,8 +256,13 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
 }
 
-type TopicResults =
-    Result<Vec<Result<String, (String, rdkafka::types::RDKafkaErrorCode)>>, rdkafka::error::KafkaError>;
+/// Whether the client goes on by itself after that error.
+fn is_passing(error: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
+    matches!(error, BrokerTransportFailure | AllBrokersDown | OperationTimedOut)
+}
+
+type TopicResults = KafkaResult<Vec<Result<String, (String, RDKafkaErrorCode)>>>;
 
 fn expect_all(what: &str, results: TopicResults) {
     for result in results.unwrap_or_else(|error| panic!("{what}: {error}")) {

@@ -79,9 +79,7 @@ task.shutdown.graceful.timeout.ms=3000
         command.arg("org.apache.kafka.connect.cli.ConnectStandalone");
         command.arg(home.join("worker.properties"));
         self.program.start(command);
-        self.program.wait("its REST interface", || {
-            self.ask("GET", "/connectors", None).map(drop)
-        });
+        self.program.wait("its REST interface", || self.ask("GET", "/connectors", None).map(drop));
         let known = self.connectors.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (name, config) in known {
             self.put(&name, config);
@@ -102,7 +100,10 @@ task.shutdown.graceful.timeout.ms=3000
             let status = self.ask("GET", &format!("/connectors/{name}/status"), None)?;
             let tasks = status["tasks"].as_array().map_or(&[][..], Vec::as_slice);
             if let Some(failed) = tasks.iter().find(|task| task["state"] == "FAILED") {
-                panic!("connector {name} failed:\n{}", failed["trace"].as_str().unwrap_or_default());
+                panic!(
+                    "connector {name} failed:\n{}",
+                    failed["trace"].as_str().unwrap_or_default()
+                );
             }
             let running = status["connector"]["state"] == "RUNNING"
                 && !tasks.is_empty()
@@ -154,9 +155,8 @@ task.shutdown.graceful.timeout.ms=3000
     }
 
     fn expect(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        self.ask(method, path, body).unwrap_or_else(|error| {
-            panic!("{method} {path}: {error}\n{}", self.program.log_tail())
-        })
+        self.ask(method, path, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.program.log_tail()))
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, String> {

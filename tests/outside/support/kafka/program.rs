@@ -114,7 +114,8 @@ impl Program {
 
     /// The largest memory that the running program has had, in megabytes.
     pub fn peak_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") / 1024
     }

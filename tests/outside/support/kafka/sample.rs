@@ -86,7 +86,8 @@ pub fn read(name: &str) -> Vec<Value> {
 
 /// A record as a line: key, value and headers in base64, the numbers of their schemas.
 pub fn line(record: &Record) -> Value {
-    let base64 = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| BASE64_STANDARD.encode(bytes));
+    let base64 =
+        |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| BASE64_STANDARD.encode(bytes));
     let headers: Vec<Value> =
         record.headers.iter().map(|(name, value)| json!([name, base64(value)])).collect();
     json!({
