@@ -26,12 +26,18 @@ pub struct Kafka {
     bootstrap: String,
     /// One for all questions: a client takes its time to find its way.
     consumer: Mutex<Option<Arc<BaseConsumer>>>,
+    /// Held by who reads records, since the client has one assignment.
+    reading: Mutex<()>,
 }
 
 impl Kafka {
     /// The brokers at these addresses.
     pub fn at(bootstrap: &str) -> Self {
-        Self { bootstrap: bootstrap.to_owned(), consumer: Mutex::default() }
+        Self {
+            bootstrap: bootstrap.to_owned(),
+            consumer: Mutex::default(),
+            reading: Mutex::default(),
+        }
     }
 
     /// A configuration that names the brokers and nothing else.
@@ -181,6 +187,7 @@ impl Kafka {
     /// All committed records that a topic has now, in order within each partition.
     pub fn read(&self, topic: &str) -> Vec<Record> {
         let consumer = self.consumer();
+        let _one_at_a_time = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let mut list = TopicPartitionList::new();
         let mut unread: BTreeSet<i32> = BTreeSet::new();
         for (partition, (low, _)) in (0..).zip(self.ends(topic)) {
