@@ -2,6 +2,7 @@
 
 use crate::support::client::Ask;
 use crate::support::cluster::{Cluster, ClusterOptions};
+use crate::support::kafka::PATIENCE;
 use crate::support::kafka::broker::{Broker, Brokers};
 use crate::support::kafka::client::Kafka;
 use crate::support::kafka::connect::{Connect, Plugin};
@@ -54,6 +55,10 @@ fn a_broker_keeps_its_records_over_kill_9() {
     broker.kill9();
     broker.start_again();
     check(&kafka);
+    broker.program().sigstop();
+    assert!(kafka.try_brokers().is_err(), "a broker that hangs does not answer");
+    broker.program().sigcont();
+    broker.wait_ready();
     broker.stop();
     broker.start_again();
     check(&kafka);
@@ -68,6 +73,7 @@ fn a_broker_does_what_happens_to_topics() {
     kafka.delete_records("t", 0, 2);
     assert_eq!(kafka.ends("t"), [(2, 3)]);
     assert_eq!(values(&kafka.read("t")), ["3"]);
+    kafka.alter_topic("t", &[("retention.ms", "3600000")]);
     kafka.add_partitions("t", 3);
     assert_eq!(kafka.ends("t"), [(2, 3), (0, 0), (0, 0)]);
     kafka.delete_topic("t");
@@ -184,11 +190,20 @@ fn debezium_reads_postgres_in_every_form_and_goes_on_after_kill_9() {
     let id = u32::from_be_bytes(value[1..5].try_into().expect("four bytes"));
     assert!(registry.schema(id).contains("Envelope"), "{}", registry.schema(id));
 
+    // A connector that is killed before its position is stored would read the tables anew. It tells
+    // Postgres of the position once that is stored.
+    database.run("CREATE TEMP TABLE before AS SELECT pg_current_wal_lsn() AS lsn; INSERT INTO t VALUES (2, 2)");
+    wait(2);
+    database.wait_until(
+        "the connectors have stored their positions",
+        "SELECT count(*) = 3 FROM pg_replication_slots, before WHERE confirmed_flush_lsn > lsn",
+        PATIENCE,
+    );
     connect.kill9();
-    database.run("UPDATE t SET n = 1 WHERE id = 1; DELETE FROM t");
+    database.run("UPDATE t SET n = 1 WHERE id = 1; DELETE FROM t WHERE id = 1");
     connect.start_again();
-    let [_, plain, _] = wait(4);
-    let ops: Vec<_> = plain[1..].iter().map(|record| record.json()["op"].clone()).collect();
+    let [_, plain, _] = wait(5);
+    let ops: Vec<_> = plain[2..].iter().map(|record| record.json()["op"].clone()).collect();
     assert_eq!(ops, [json!("u"), json!("d"), json!(null)], "an update, a deletion, its tombstone");
     assert_eq!(connect.status("plain")["connector"]["state"], "RUNNING");
     println!(
@@ -227,5 +242,13 @@ fn debezium_reads_mariadb() {
     server.run("shop", "INSERT INTO t VALUES (3, 'after the crash')");
     connect.restart_connector("shop");
     assert_eq!(wait(6)[5].json()["after"]["v"], "after the crash");
+    connect.pause("shop");
+    server.run("shop", "INSERT INTO t VALUES (4, 'while it paused')");
+    connect.resume("shop");
+    wait(7);
+    connect.delete("shop");
+    connect.stop();
+    server.stop();
+    server.start_again();
     println!("MB at most: MariaDB {}", server.program().peak_memory());
 }

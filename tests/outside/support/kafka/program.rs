@@ -5,7 +5,7 @@ use crate::support::process::{User, logs_dir, make_dir_for_server, scratch, send
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,6 @@ pub struct Program {
     home: PathBuf,
     user: User,
     child: Mutex<Option<Child>>,
-    failed: AtomicBool,
 }
 
 impl Program {
@@ -29,13 +28,7 @@ impl Program {
             User::Server => make_dir_for_server(&home),
             User::Own => fs::create_dir_all(&home).expect("scratch folder"),
         }
-        Self {
-            name: name.to_owned(),
-            home,
-            user,
-            child: Mutex::new(None),
-            failed: AtomicBool::new(false),
-        }
+        Self { name: name.to_owned(), home, user, child: Mutex::new(None) }
     }
 
     /// Starts the program. It writes what it has to say to its log.
@@ -139,11 +132,6 @@ impl Program {
             .unwrap_or_default()
     }
 
-    /// Keeps the log when the program is dropped.
-    pub fn mark_failed(&self) {
-        self.failed.store(true, Ordering::Relaxed);
-    }
-
     /// The end of the log.
     pub fn log_tail(&self) -> String {
         let log = self.log();
@@ -164,7 +152,7 @@ impl Drop for Program {
     fn drop(&mut self) {
         // Its files go, so that an orderly end would be for nobody.
         self.kill9();
-        if thread::panicking() || self.failed.load(Ordering::Relaxed) {
+        if thread::panicking() {
             let number_and_name = self.home.file_name().unwrap_or_default().display();
             let kept = logs_dir().join(format!("{}-{number_and_name}.log", std::process::id()));
             match fs::create_dir_all(logs_dir()).and_then(|()| fs::copy(self.log_file(), &kept)) {

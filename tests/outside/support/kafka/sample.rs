@@ -48,9 +48,12 @@ pub fn take(kafka: &Kafka, prefix: &str) -> Vec<Record> {
         .collect()
 }
 
-/// Whether a topic's records come by the clock, so that nobody knows how many.
+/// Whether a topic's records come by the clock, so that nobody knows how many. To the signals all
+/// connectors add marks of their own.
 pub fn is_of_clock(topic: &str) -> bool {
-    topic.contains("heartbeat") || topic.ends_with(".transaction")
+    topic.contains("heartbeat")
+        || topic.ends_with(".transaction")
+        || topic.ends_with(".debezium_signal")
 }
 
 /// Writes records as samples, with the schemas that they name where there is a registry.
