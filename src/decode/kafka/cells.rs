@@ -5,6 +5,7 @@ use super::datum::Value;
 use super::decoder::{Index, mongo_id};
 use super::error::{RecordError, Wrong};
 use super::logical::Logical;
+use super::scan::Members;
 use super::settings::Settings;
 use super::value;
 use super::walk::{Order, SKIP};
@@ -64,9 +65,23 @@ impl Cells {
     ) -> Result<Row<'a>, RecordError> {
         let mut row = self.empty();
         let slot_of = |name: &str| self.index.get(name).copied().unwrap_or(SKIP);
-        order
-            .walk(object, slot_of, |slot, value| row[slot] = Some(value))
-            .map_err(|wrong| wrong.in_part(part))?;
+        order.walk(object, part, slot_of, |slot, value| row[slot] = Some(value))?;
+        Ok(row)
+    }
+
+    /// The row in the object that `members` walk.
+    pub fn within<'a>(
+        &self,
+        members: &mut Members<'a>,
+        order: &mut Order,
+        part: &'static str,
+    ) -> Result<Row<'a>, RecordError> {
+        let mut row = self.empty();
+        let slot_of = |name: &str| self.index.get(name).copied().unwrap_or(SKIP);
+        order.members(members, part, slot_of, |slot, members| {
+            row[slot] = Some(members.value().map_err(|wrong| wrong.in_part(part))?);
+            Ok(())
+        })?;
         Ok(row)
     }
 
@@ -82,12 +97,10 @@ impl Cells {
             None if name == "id" => self.columns.len(),
             None => SKIP,
         };
-        order
-            .walk(key, slot_of, |slot, value| match row.get_mut(slot) {
-                Some(cell) => *cell = Some(value),
-                None => id = Some(value),
-            })
-            .map_err(|wrong| wrong.in_part("key"))?;
+        order.walk(key, "key", slot_of, |slot, value| match row.get_mut(slot) {
+            Some(cell) => *cell = Some(value),
+            None => id = Some(value),
+        })?;
         if let Some(id) = id {
             row[column] = Some(mongo_id(id).map_err(|wrong| wrong.in_part("key"))?);
         }

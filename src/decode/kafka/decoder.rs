@@ -212,13 +212,12 @@ impl Decoder {
             },
         };
         let mut row = cells.empty();
-        orders
-            .after
-            .walk(value, slot_of, |slot, value| match slot.checked_sub(columns) {
+        orders.after.walk(value, "value", slot_of, |slot, value| {
+            match slot.checked_sub(columns) {
                 Some(slot) => metadata.set(slot, value),
                 None => row[slot] = Some(value),
-            })
-            .map_err(|wrong| wrong.in_part("value"))?;
+            }
+        })?;
         let header = |name: &str| -> Option<Cow<'a, str>> {
             let header = record.header(&format!("{prefix}{name}"))?;
             Some(std::str::from_utf8(header).ok()?.trim_matches('"').into())
@@ -343,8 +342,8 @@ impl Decoder {
 struct Metadata<'a> {
     deleted: Option<Cow<'a, str>>,
     op: Option<Cow<'a, str>>,
-    times: Times,
-    source_times: Times,
+    times: Times<'a>,
+    source_times: Times<'a>,
     facts: Facts<'a>,
 }
 
@@ -368,7 +367,7 @@ impl<'a> Metadata<'a> {
         match slot {
             0 => self.deleted = value.into_plain_text(),
             1 => self.op = value.into_plain_text(),
-            2..=4 => self.times.set(slot - 2, &value),
+            2..=4 => self.times.set(slot - 2, value),
             _ => self.facts.source.set(slot - 5, value, &mut self.source_times),
         }
     }
