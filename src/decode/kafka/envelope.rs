@@ -36,7 +36,7 @@ pub enum Event<'a> {
 }
 
 /// A change of a row. The rows are in the decoder's answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct RowEvent<'a> {
     /// What happened to it.
     pub op: Op,
@@ -52,6 +52,19 @@ pub struct RowEvent<'a> {
     pub old_key: Option<&'a [u8]>,
     /// The header `__debezium.newkey`: the row goes on under another key.
     pub new_key: Option<&'a [u8]>,
+}
+
+/// Keys are values of a row, which stay out of logs.
+impl std::fmt::Debug for RowEvent<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowEvent")
+            .field("op", &self.op)
+            .field("key", &self.key)
+            .field("before", &self.before)
+            .field("after", &self.after)
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What happened to a row.
