@@ -396,3 +396,6 @@ impl<'a> Members<'a> {
         if self.more()? { self.scanner.value().map(Some) } else { Ok(None) }
     }
 }
+
+#[cfg(test)]
+mod tests;
