@@ -15,6 +15,12 @@ use std::rc::Rc;
 /// The values of a row, by column; `None` where the event has no such field.
 pub type Row<'a> = Vec<Option<Value<'a>>>;
 
+fn set<'a>(row: &mut Row<'a>, column: usize, value: Value<'a>) {
+    if let Some(cell) = row.get_mut(column) {
+        *cell = Some(value);
+    }
+}
+
 /// The columns and what is needed to fill them.
 pub struct Cells {
     columns: Vec<Column>,
@@ -50,9 +56,7 @@ impl Cells {
     /// A row of one value.
     pub fn single<'a>(&self, column: usize, value: Value<'a>) -> Row<'a> {
         let mut row = self.empty();
-        if let Some(cell) = row.get_mut(column) {
-            *cell = Some(value);
-        }
+        set(&mut row, column, value);
         row
     }
 
@@ -65,7 +69,7 @@ impl Cells {
     ) -> Result<Row<'a>, RecordError> {
         let mut row = self.empty();
         let slot_of = |name: &str| self.index.get(name).copied().unwrap_or(SKIP);
-        order.walk(object, part, slot_of, |slot, value| row[slot] = Some(value))?;
+        order.walk(object, part, slot_of, |slot, value| set(&mut row, slot, value))?;
         Ok(row)
     }
 
@@ -79,7 +83,7 @@ impl Cells {
         let mut row = self.empty();
         let slot_of = |name: &str| self.index.get(name).copied().unwrap_or(SKIP);
         order.members(members, part, slot_of, |slot, members| {
-            row[slot] = Some(members.value().map_err(|wrong| wrong.in_part(part))?);
+            set(&mut row, slot, members.value().map_err(|wrong| wrong.in_part(part))?);
             Ok(())
         })?;
         Ok(row)

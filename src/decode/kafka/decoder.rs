@@ -5,10 +5,10 @@ use super::avro_schema::AvroSchema;
 use super::cells::Cells;
 use super::column::Column;
 use super::datum::Value;
-use super::embedded::{Embedded, Payload};
 use super::envelope::{Event, Facts, Op, RowEvent, Source, Times};
 use super::error::{RecordError, Wrong};
 use super::framing::{Part, schema_id};
+use super::json::{Embedded, Payload};
 use super::logical::Logical;
 use super::schema::Schema;
 use super::settings::{Format, Layout, Settings};
@@ -32,7 +32,11 @@ pub struct Schemas<'a> {
 }
 
 /// The rows of an event, one cell a column of the decoder. What the event says nothing about is
-/// [`Cell::Absent`]. Which of them are filled the event tells.
+/// [`Cell::Absent`], and so is a value that the source left out because it had not changed. Which of
+/// the rows are filled the event tells.
+///
+/// A null is a null here. Where a converter puts a column's default in the place of nulls, which is
+/// the default of its setting `replace.null.with.default`, the two can't be told apart any more.
 #[derive(Clone, Default)]
 pub struct Rows {
     /// The record's key: columns outside of it are absent.
