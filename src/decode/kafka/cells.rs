@@ -5,6 +5,7 @@ use super::datum::Value;
 use super::decoder::{Index, mongo_id};
 use super::error::{RecordError, Wrong};
 use super::logical::Logical;
+use super::scan::Members;
 use super::settings::Settings;
 use super::value;
 use super::walk::{Order, SKIP};
@@ -13,6 +14,12 @@ use std::rc::Rc;
 
 /// The values of a row, by column; `None` where the event has no such field.
 pub type Row<'a> = Vec<Option<Value<'a>>>;
+
+fn set<'a>(row: &mut Row<'a>, column: usize, value: Value<'a>) {
+    if let Some(cell) = row.get_mut(column) {
+        *cell = Some(value);
+    }
+}
 
 /// The columns and what is needed to fill them.
 pub struct Cells {
@@ -49,9 +56,7 @@ impl Cells {
     /// A row of one value.
     pub fn single<'a>(&self, column: usize, value: Value<'a>) -> Row<'a> {
         let mut row = self.empty();
-        if let Some(cell) = row.get_mut(column) {
-            *cell = Some(value);
-        }
+        set(&mut row, column, value);
         row
     }
 
@@ -64,9 +69,23 @@ impl Cells {
     ) -> Result<Row<'a>, RecordError> {
         let mut row = self.empty();
         let slot_of = |name: &str| self.index.get(name).copied().unwrap_or(SKIP);
-        order
-            .walk(object, slot_of, |slot, value| row[slot] = Some(value))
-            .map_err(|wrong| wrong.in_part(part))?;
+        order.walk(object, part, slot_of, |slot, value| set(&mut row, slot, value))?;
+        Ok(row)
+    }
+
+    /// The row in the object that `members` walk.
+    pub fn within<'a>(
+        &self,
+        members: &mut Members<'a>,
+        order: &mut Order,
+        part: &'static str,
+    ) -> Result<Row<'a>, RecordError> {
+        let mut row = self.empty();
+        let slot_of = |name: &str| self.index.get(name).copied().unwrap_or(SKIP);
+        order.members(members, part, slot_of, |slot, members| {
+            set(&mut row, slot, members.value().map_err(|wrong| wrong.in_part(part))?);
+            Ok(())
+        })?;
         Ok(row)
     }
 
@@ -82,12 +101,10 @@ impl Cells {
             None if name == "id" => self.columns.len(),
             None => SKIP,
         };
-        order
-            .walk(key, slot_of, |slot, value| match row.get_mut(slot) {
-                Some(cell) => *cell = Some(value),
-                None => id = Some(value),
-            })
-            .map_err(|wrong| wrong.in_part("key"))?;
+        order.walk(key, "key", slot_of, |slot, value| match row.get_mut(slot) {
+            Some(cell) => *cell = Some(value),
+            None => id = Some(value),
+        })?;
         if let Some(id) = id {
             row[column] = Some(mongo_id(id).map_err(|wrong| wrong.in_part("key"))?);
         }

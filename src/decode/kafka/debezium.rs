@@ -1,6 +1,7 @@
 //! Debezium's envelope, read by a [`Decoder`].
 
 use super::Record;
+use super::cells::Row;
 use super::datum::{Value, take};
 use super::decoder::{Decoder, Rows, Schemas};
 use super::envelope::{
@@ -8,6 +9,7 @@ use super::envelope::{
 };
 use super::error::{RecordError, Wrong};
 use super::logical::Logical;
+use super::scan::Members;
 use super::settings::Binary;
 use super::value::raw_bytes;
 use super::walk::SKIP;
@@ -62,6 +64,14 @@ fn slot_of(name: &str) -> usize {
 
 type Slots<'a> = [Option<Value<'a>>; SLOTS];
 
+/// An envelope taken apart. What is an object among its largest parts has been walked in passing.
+struct Opened<'a> {
+    slots: Slots<'a>,
+    source: Option<Source<'a>>,
+    before: Option<Row<'a>>,
+    after: Option<Row<'a>>,
+}
+
 impl Decoder {
     /// Reads an envelope.
     pub(super) fn envelope<'a>(
@@ -72,13 +82,15 @@ impl Decoder {
         schemas: Schemas<'a>,
         rows: &mut Rows,
     ) -> Result<Event<'a>, RecordError> {
-        let mut slots = self.slots(value)?;
-        if slots[OP].is_none() && slots[DATA].is_some() {
-            slots = self.cloud_event(slots)?;
+        let mut opened = self.opened(value)?;
+        if opened.slots[OP].is_none() && opened.slots[DATA].is_some() {
+            opened = self.cloud_event(opened.slots)?;
         }
-        let facts = self.facts(&mut slots)?;
+        let Opened { mut slots, source, before, after } = opened;
+        let facts = self.facts(&mut slots, source)?;
+        let is_row = before.is_some() || after.is_some();
         let Some(op) = slots[OP].take().and_then(Value::into_plain_text) else {
-            return other(facts, slots).map_err(|wrong| wrong.in_part("value"));
+            return other(facts, slots, is_row).map_err(|wrong| wrong.in_part("value"));
         };
         let op = match &*op {
             "t" => return Ok(Event::Truncate(facts)),
@@ -88,67 +100,103 @@ impl Decoder {
             }
             letter => Op::of_letter(letter).ok_or(RecordError::UnknownOp)?,
         };
-        let (before, after) = (present(&mut slots[BEFORE]), present(&mut slots[AFTER]));
+        let before =
+            self.row("before", before, slots[BEFORE].take(), logicals, &mut rows.before)?;
+        let after = self.row("after", after, slots[AFTER].take(), logicals, &mut rows.after)?;
         let mut event = RowEvent {
             op,
             key: false,
-            before: before.is_some(),
-            after: after.is_some(),
+            before,
+            after,
             facts,
             old_key: record.header("__debezium.oldkey"),
             new_key: record.header("__debezium.newkey"),
         };
-        if let Some(before) = before {
-            self.row(before, "before", logicals, &mut rows.before)?;
-        }
-        match (op, after, present(&mut slots[UPDATE])) {
-            (Op::Delete, ..) => {
+        match (op, present(&mut slots[UPDATE])) {
+            (Op::Delete, _) => {
                 event.after = false;
                 event.key = self.key(record, schemas, rows)?;
             }
-            (_, Some(after), _) => self.row(after, "after", logicals, &mut rows.after)?,
-            (_, None, Some(update)) => {
+            _ if after => {}
+            (_, Some(update)) => {
                 self.update_description(update, logicals, &mut rows.after)?;
                 event.after = true;
                 event.key = self.key(record, schemas, rows)?;
             }
-            (_, None, None) => return Err(Wrong("a row").in_part("after")),
+            (_, None) => return Err(Wrong("a row").in_part("after")),
         }
         Ok(Event::Row(event))
     }
 
-    fn slots<'a>(&mut self, value: Value<'a>) -> Result<Slots<'a>, RecordError> {
+    fn opened<'a>(&mut self, value: Value<'a>) -> Result<Opened<'a>, RecordError> {
         let mut slots = [const { None }; SLOTS];
-        self.orders
-            .envelope
-            .walk(value, slot_of, |slot, value| slots[slot] = Some(value))
-            .map_err(|wrong| wrong.in_part("value"))?;
-        Ok(slots)
+        let (mut source, mut before, mut after) = (None, None, None);
+        let Self { cells, orders, .. } = self;
+        let Value::Json(text) = value else {
+            let each = |slot: usize, value| slots[slot] = Some(value);
+            orders.envelope.walk(value, "value", slot_of, each)?;
+            return Ok(Opened { slots, source, before, after });
+        };
+        let wrong = |wrong: Wrong| wrong.in_part("value");
+        let mut members = Members::object(text).map_err(wrong)?;
+        orders.envelope.members(&mut members, "value", slot_of, |slot, members| {
+            let inner = if slot <= SOURCE { members.enter() } else { None };
+            let Some(mut inner) = inner else {
+                match slot {
+                    BEFORE => before = None,
+                    AFTER => after = None,
+                    SOURCE => source = None,
+                    _ => {}
+                }
+                slots[slot] = Some(members.value().map_err(wrong)?);
+                return Ok(());
+            };
+            slots[slot] = None;
+            match slot {
+                BEFORE => before = Some(cells.within(&mut inner, &mut orders.before, "before")?),
+                AFTER => after = Some(cells.within(&mut inner, &mut orders.after, "after")?),
+                _ => source = Some(Source::within(&mut orders.source, &mut inner)?),
+            }
+            members.resume(inner);
+            Ok(())
+        })?;
+        Ok(Opened { slots, source, before, after })
     }
 
     /// The envelope inside a CloudEvent: its `data`, with the operation perhaps an attribute.
-    fn cloud_event<'a>(&mut self, mut slots: Slots<'a>) -> Result<Slots<'a>, RecordError> {
+    fn cloud_event<'a>(&mut self, mut slots: Slots<'a>) -> Result<Opened<'a>, RecordError> {
         let op = slots[CLOUD_OP].take();
         let data = slots[DATA].take().unwrap_or(Value::Null);
         let mut fields = data.clone().into_struct().map_err(|wrong| wrong.in_part("data"))?;
-        let mut inner = self.slots(take(&mut fields, "payload").unwrap_or(data))?;
-        if inner[OP].is_none() {
-            inner[OP] = op;
+        let mut inner = self.opened(take(&mut fields, "payload").unwrap_or(data))?;
+        if inner.slots[OP].is_none() {
+            inner.slots[OP] = op;
         }
         Ok(inner)
     }
 
-    fn facts<'a>(&mut self, slots: &mut Slots<'a>) -> Result<Facts<'a>, RecordError> {
+    fn facts<'a>(
+        &mut self,
+        slots: &mut Slots<'a>,
+        source: Option<Source<'a>>,
+    ) -> Result<Facts<'a>, RecordError> {
         let mut facts = Facts::default();
-        if let Some(source) = slots[SOURCE].take() {
-            facts.source = Source::read(&mut self.orders.source, source)
-                .map_err(|wrong| wrong.in_part("source"))?;
+        if let Some(source) = source {
+            facts.source = source;
+        } else if let Some(source) = slots[SOURCE].take() {
+            // CloudEvents have a `source` of their own, which is text.
+            if !matches!(source, Value::Text(_)) {
+                facts.source = Source::read(&mut self.orders.source, source)?;
+            }
         }
         let mut times = Times::default();
-        for unit in 0..3 {
-            if let Some(time) = &slots[TS_MS + unit] {
+        for unit in 1..3 {
+            if let Some(time) = slots[TS_MS + unit].take() {
                 times.set(unit, time);
             }
+        }
+        if let Some(millis) = &slots[TS_MS] {
+            times.set(0, millis.clone());
         }
         facts.handled_us = times.micros();
         if let Some(transaction) = slots[TRANSACTION].take() {
@@ -158,22 +206,30 @@ impl Decoder {
         Ok(facts)
     }
 
-    /// Writes the row in `before` or `after`; MongoDB's is an object as JSON in a string.
+    /// Writes the row in `before` or `after`, walked already or not; MongoDB's is an object as JSON
+    /// in a string. `false` where there is none.
     fn row(
         &mut self,
-        value: Value<'_>,
         part: &'static str,
+        walked: Option<Row<'_>>,
+        value: Option<Value<'_>>,
         logicals: &[Logical],
         out: &mut TupleBuf,
-    ) -> Result<(), RecordError> {
+    ) -> Result<bool, RecordError> {
         let Self { cells, orders, settings, .. } = self;
-        let order = if part == "before" { &mut orders.before } else { &mut orders.after };
-        let object = match &value {
-            Value::Text(json) => Value::Json(json),
-            _ => value,
+        let value = value.unwrap_or(Value::Null);
+        let row = match (walked, &value) {
+            (Some(row), _) => row,
+            (None, Value::Null) => return Ok(false),
+            (None, Value::Text(json)) => {
+                let row = cells.of(Value::Json(json), &mut orders.after, part)?;
+                cells.write(row, logicals, settings, out)?;
+                return Ok(true);
+            }
+            (None, _) => cells.of(value, &mut orders.after, part)?,
         };
-        let row = cells.of(object, order, part)?;
-        cells.write(row, logicals, settings, out)
+        cells.write(row, logicals, settings, out)?;
+        Ok(true)
     }
 
     /// Writes what MongoDB's update tells of a row: fields set, as JSON in a string, and removed.
@@ -220,7 +276,7 @@ fn present<'a>(slot: &mut Option<Value<'a>>) -> Option<Value<'a>> {
 }
 
 /// What an object without an operation is.
-fn other<'a>(facts: Facts<'a>, mut slots: Slots<'a>) -> Result<Event<'a>, Wrong> {
+fn other<'a>(facts: Facts<'a>, mut slots: Slots<'a>, is_row: bool) -> Result<Event<'a>, Wrong> {
     let millis = slots[TS_MS].as_ref().and_then(Value::as_i64);
     let text = |slot: &mut Option<Value<'a>>| slot.take().and_then(Value::into_plain_text);
     if slots[DDL].is_some() || slots[TABLES].is_some() {
@@ -237,9 +293,9 @@ fn other<'a>(facts: Facts<'a>, mut slots: Slots<'a>) -> Result<Event<'a>, Wrong>
         return Boundary::read(&status, id, millis, slots[EVENT_COUNT].as_ref(), collections)
             .map(Event::Transaction);
     }
-    let row = slots[BEFORE].is_some() || slots[AFTER].is_some();
+    let is_row = is_row || slots[BEFORE].is_some() || slots[AFTER].is_some();
     match millis {
-        Some(ts_ms) if !row => Ok(Event::Heartbeat { ts_ms }),
+        Some(ts_ms) if !is_row => Ok(Event::Heartbeat { ts_ms }),
         _ => Err(Wrong("an envelope of Debezium")),
     }
 }

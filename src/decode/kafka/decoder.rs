@@ -5,10 +5,10 @@ use super::avro_schema::AvroSchema;
 use super::cells::Cells;
 use super::column::Column;
 use super::datum::Value;
-use super::embedded::{Embedded, Payload};
 use super::envelope::{Event, Facts, Op, RowEvent, Source, Times};
 use super::error::{RecordError, Wrong};
 use super::framing::{Part, schema_id};
+use super::json::{Embedded, Payload};
 use super::logical::Logical;
 use super::schema::Schema;
 use super::settings::{Format, Layout, Settings};
@@ -32,7 +32,11 @@ pub struct Schemas<'a> {
 }
 
 /// The rows of an event, one cell a column of the decoder. What the event says nothing about is
-/// [`Cell::Absent`]. Which of them are filled the event tells.
+/// [`Cell::Absent`], and so is a value that the source left out because it had not changed. Which of
+/// the rows are filled the event tells.
+///
+/// A null is a null here. Where a converter puts a column's default in the place of nulls, which is
+/// the default of its setting `replace.null.with.default`, the two can't be told apart any more.
 #[derive(Clone, Default)]
 pub struct Rows {
     /// The record's key: columns outside of it are absent.
@@ -212,13 +216,12 @@ impl Decoder {
             },
         };
         let mut row = cells.empty();
-        orders
-            .after
-            .walk(value, slot_of, |slot, value| match slot.checked_sub(columns) {
+        orders.after.walk(value, "value", slot_of, |slot, value| {
+            match slot.checked_sub(columns) {
                 Some(slot) => metadata.set(slot, value),
                 None => row[slot] = Some(value),
-            })
-            .map_err(|wrong| wrong.in_part("value"))?;
+            }
+        })?;
         let header = |name: &str| -> Option<Cow<'a, str>> {
             let header = record.header(&format!("{prefix}{name}"))?;
             Some(std::str::from_utf8(header).ok()?.trim_matches('"').into())
@@ -343,8 +346,8 @@ impl Decoder {
 struct Metadata<'a> {
     deleted: Option<Cow<'a, str>>,
     op: Option<Cow<'a, str>>,
-    times: Times,
-    source_times: Times,
+    times: Times<'a>,
+    source_times: Times<'a>,
     facts: Facts<'a>,
 }
 
@@ -368,7 +371,7 @@ impl<'a> Metadata<'a> {
         match slot {
             0 => self.deleted = value.into_plain_text(),
             1 => self.op = value.into_plain_text(),
-            2..=4 => self.times.set(slot - 2, &value),
+            2..=4 => self.times.set(slot - 2, value),
             _ => self.facts.source.set(slot - 5, value, &mut self.source_times),
         }
     }

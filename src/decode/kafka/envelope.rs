@@ -3,9 +3,12 @@
 //! Source: `io.debezium.data.Envelope` and the documentation of Debezium's connectors.
 
 use super::datum::{Value, take};
-use super::error::Wrong;
+use super::error::{RecordError, Wrong};
+use super::scan::Members;
 use super::walk::{Order, SKIP};
 use std::borrow::Cow;
+
+const PART: &str = "source";
 
 /// What a record is.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +36,7 @@ pub enum Event<'a> {
 }
 
 /// A change of a row. The rows are in the decoder's answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct RowEvent<'a> {
     /// What happened to it.
     pub op: Op,
@@ -49,6 +52,19 @@ pub struct RowEvent<'a> {
     pub old_key: Option<&'a [u8]>,
     /// The header `__debezium.newkey`: the row goes on under another key.
     pub new_key: Option<&'a [u8]>,
+}
+
+/// Keys are values of a row, which stay out of logs.
+impl std::fmt::Debug for RowEvent<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowEvent")
+            .field("op", &self.op)
+            .field("key", &self.key)
+            .field("before", &self.before)
+            .field("after", &self.after)
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What happened to a row.
@@ -159,13 +175,28 @@ impl<'a> Source<'a> {
     }
 
     /// Reads `source`.
-    pub(super) fn read(order: &mut Order, value: Value<'a>) -> Result<Self, Wrong> {
+    pub(super) fn read(order: &mut Order, value: Value<'a>) -> Result<Self, RecordError> {
         let mut source = Self::default();
         if value == Value::Null {
             return Ok(source);
         }
         let mut times = Times::default();
-        order.walk(value, Self::slot, |slot, value| source.set(slot, value, &mut times))?;
+        order.walk(value, PART, Self::slot, |slot, value| source.set(slot, value, &mut times))?;
+        source.ts_us = times.micros();
+        Ok(source)
+    }
+
+    /// Reads the `source` that `members` walk.
+    pub(super) fn within(
+        order: &mut Order,
+        members: &mut Members<'a>,
+    ) -> Result<Self, RecordError> {
+        let (mut source, mut times) = (Self::default(), Times::default());
+        order.members(members, PART, Self::slot, |slot, members| {
+            let value = members.value().map_err(|wrong| wrong.in_part(PART))?;
+            source.set(slot, value, &mut times);
+            Ok(())
+        })?;
         source.ts_us = times.micros();
         Ok(source)
     }
@@ -186,9 +217,9 @@ impl<'a> Source<'a> {
     }
 
     /// Takes the value of a field of `source` in.
-    pub(super) fn set(&mut self, slot: usize, value: Value<'a>, times: &mut Times) {
+    pub(super) fn set(&mut self, slot: usize, value: Value<'a>, times: &mut Times<'a>) {
         match slot {
-            0..=2 => times.set(slot, &value),
+            0..=2 => times.set(slot, value),
             3 => self.snapshot = Snapshot::read(&value),
             4 => self.connector = value.into_plain_text(),
             5 => self.database = value.into_plain_text(),
@@ -209,22 +240,23 @@ impl<'a> Source<'a> {
 
 /// A time told in up to three units, of which the finest counts down to microseconds.
 #[derive(Default)]
-pub(super) struct Times([Option<i64>; 3]);
+pub(super) struct Times<'a>([Option<Value<'a>>; 3]);
 
-impl Times {
+impl<'a> Times<'a> {
     /// Takes the value of `ts_ms`, `ts_us` or `ts_ns`, in that order of slots, in.
-    pub(super) fn set(&mut self, slot: usize, value: &Value<'_>) {
+    pub(super) fn set(&mut self, slot: usize, value: Value<'a>) {
         if let Some(time) = self.0.get_mut(slot) {
-            *time = value.as_i64();
+            *time = Some(value);
         }
     }
 
     /// Microseconds since 1970.
     pub(super) fn micros(&self) -> Option<i64> {
-        let [millis, micros, nanos] = self.0;
-        micros
-            .or_else(|| nanos.map(|nanos| nanos.div_euclid(1_000)))
-            .or_else(|| millis.and_then(|millis| millis.checked_mul(1_000)))
+        let [millis, micros, nanos] = &self.0;
+        let number = |value: &Option<Value<'_>>| value.as_ref().and_then(Value::as_i64);
+        number(micros)
+            .or_else(|| number(nanos).map(|nanos| nanos.div_euclid(1_000)))
+            .or_else(|| number(millis).and_then(|millis| millis.checked_mul(1_000)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a topic's records look like, for proposing how to read them.
 
 use super::datum::Value;
-use super::embedded::wrapped;
+use super::json::wrapped;
 use std::borrow::Cow;
 
 /// A form that a key or value seems to have.

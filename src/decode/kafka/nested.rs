@@ -11,6 +11,8 @@ use super::{number, settings};
 
 /// Postgres' limit on an array's dimensions.
 const DIMENSIONS: u32 = 6;
+/// The most text of an array: some elements are shorter in the event than in text.
+const MOST_TEXT: usize = 256 << 20;
 
 /// Appends an array: as an array's literal, a vector or JSON, as the column's type asks.
 pub fn list(
@@ -45,18 +47,26 @@ fn array(
     }
     let is_json = matches!(kind, Kind::Json | Kind::Jsonb);
     let mut scratch = Vec::new();
+    let start = out.len();
+    let (mut items, mut empty) = (0_usize, 0_usize);
     out.push(b'{');
     for (at, item) in value.into_list()?.into_iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
+        if out.len() > MOST_TEXT {
+            return Err(Wrong("an array of less text"));
+        }
+        items += 1;
         let nested = match &item {
             Value::List(_) => true,
             Value::Json(text) => text.starts_with('['),
             _ => false,
         };
         if nested && !is_json {
+            let before = out.len();
             array(out, item, element.element(), kind, settings, dimension + 1)?;
+            empty += usize::from(out.get(before..) == Some(b"{}"));
             continue;
         }
         scratch.clear();
@@ -65,6 +75,12 @@ fn array(
         } else {
             out.extend_from_slice(b"NULL");
         }
+    }
+    // To Postgres an array of empty arrays is an empty array.
+    match empty {
+        0 => {}
+        _ if empty == items => out.truncate(start + 1),
+        _ => return Err(Wrong("arrays of the same length in an array")),
     }
     out.push(b'}');
     Ok(())

@@ -5,10 +5,15 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// The most digits that `numeric` holds: 131,072 before the point and 16,383 behind it.
-const MOST_DIGITS: usize = 131_072 + 16_383;
-/// As many bytes hold a number of that many digits.
+/// The most digits that `numeric` holds behind the point.
+const MOST_SCALE: i32 = 16_383;
+/// The most zeros that a negative scale may stand for, as in the type `numeric(p,s)`.
+const LEAST_SCALE: i32 = -1_000;
+/// As many bytes hold a number of all digits of `numeric`: 131,072 before the point, 16,383 behind.
 const MOST_BYTES: usize = 61_300;
+
+/// The most bits that are added to those that an event holds.
+const MOST_PADDING: usize = 65_536;
 
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -61,7 +66,7 @@ pub fn unhex(text: &str) -> Result<Vec<u8>, Wrong> {
 /// Appends a decimal number: `unscaled` in two's complement, big endian, times 10^-`scale`.
 pub fn decimal(out: &mut Vec<u8>, unscaled: &[u8], scale: i32) -> Result<(), Wrong> {
     const RANGE: Wrong = Wrong("a number that numeric can hold");
-    if unscaled.len() > MOST_BYTES || scale.unsigned_abs() as usize > MOST_DIGITS {
+    if unscaled.len() > MOST_BYTES || !(LEAST_SCALE..=MOST_SCALE).contains(&scale) {
         return Err(RANGE);
     }
     let negative = unscaled.first().is_some_and(|byte| byte & 0x80 != 0);
@@ -223,9 +228,10 @@ pub fn float(out: &mut Vec<u8>, value: f64, shortest: &str) {
 pub fn bits(out: &mut Vec<u8>, bytes: &[u8], length: Option<u32>) -> Result<(), Wrong> {
     let bit = |at: usize| bytes.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1);
     let used = (0..bytes.len() * 8).rev().find(|at| bit(*at)).map_or(0, |highest| highest + 1);
+    // A length that comes with an event must not alone decide how much is written.
+    let most = (bytes.len() * 8).saturating_add(MOST_PADDING);
     let length = match length {
-        // Postgres allows no more bits than this.
-        Some(length) if length as usize >= used && length <= 83_886_080 => length as usize,
+        Some(length) if length as usize >= used && length as usize <= most => length as usize,
         Some(_) => return Err(Wrong("no more bits than the type has")),
         None => used,
     };
@@ -259,7 +265,9 @@ mod tests {
         big[0] = 0xFF;
         assert_eq!(of(&big, 1), "-34028236692093846346337460743176821145.6");
         assert!(text(|out| decimal(out, &[1; 70_000], 0)).is_err());
-        assert!(text(|out| decimal(out, &[1], i32::MIN)).is_err());
+        for scale in [i32::MIN, -1_001, 16_384, i32::MAX] {
+            assert!(text(|out| decimal(out, &[1], scale)).is_err());
+        }
     }
 
     #[test]

@@ -312,6 +312,8 @@ pub struct Members<'a> {
     scanner: Scanner<'a>,
     first: bool,
     close: u8,
+    /// Whether the text goes on behind the object.
+    inner: bool,
 }
 
 impl<'a> Members<'a> {
@@ -319,21 +321,23 @@ impl<'a> Members<'a> {
     pub fn object(text: &'a str) -> Result<Self, Wrong> {
         let mut scanner = Scanner::new(text);
         scanner.eat(b'{').map_err(|_| Wrong("a JSON object"))?;
-        Ok(Self { scanner, first: true, close: b'}' })
+        Ok(Self { scanner, first: true, close: b'}', inner: false })
     }
 
     /// Over an array's text, which holds nothing else.
     pub fn array(text: &'a str) -> Result<Self, Wrong> {
         let mut scanner = Scanner::new(text);
         scanner.eat(b'[').map_err(|_| Wrong("a JSON array"))?;
-        Ok(Self { scanner, first: true, close: b']' })
+        Ok(Self { scanner, first: true, close: b']', inner: false })
     }
 
     /// Whether another element follows; at the end, checks that nothing else does.
     fn more(&mut self) -> Result<bool, Wrong> {
         if self.scanner.peek() == Some(self.close) {
             self.scanner.at += 1;
-            self.scanner.finish()?;
+            if !self.inner {
+                self.scanner.finish()?;
+            }
             return Ok(false);
         }
         if !std::mem::take(&mut self.first) {
@@ -361,6 +365,22 @@ impl<'a> Members<'a> {
         self.scanner.value()
     }
 
+    /// Walks the value of the member just named where it is an object, so that it is not passed
+    /// over first; to be handed to [`Members::resume`] at its end.
+    pub fn enter(&mut self) -> Option<Self> {
+        if self.scanner.peek() != Some(b'{') {
+            return None;
+        }
+        let mut scanner = self.scanner;
+        scanner.at += 1;
+        Some(Self { scanner, first: true, close: b'}', inner: true })
+    }
+
+    /// Goes on behind an object that has been walked to its end.
+    pub fn resume(&mut self, inner: Self) {
+        self.scanner = inner.scanner;
+    }
+
     /// Passes over the value of the member just named.
     pub fn skip(&mut self) -> Result<(), Wrong> {
         self.scanner.skip()
@@ -376,3 +396,6 @@ impl<'a> Members<'a> {
         if self.more()? { self.scanner.value().map(Some) } else { Ok(None) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,8 +102,7 @@ pub fn structured_duration(out: &mut Vec<u8>, value: Value<'_>, kind: &Kind) -> 
             }
         }
     }
-    duration(out, components.nanos().ok_or(COMPONENTS)?, Unit::Nanos);
-    Ok(())
+    duration(out, components.nanos().ok_or(COMPONENTS)?, Unit::Nanos)
 }
 
 #[cfg(test)]

@@ -113,16 +113,17 @@ pub fn time(out: &mut Vec<u8>, nanos: i64, zone: Zone) -> Result<(), Wrong> {
 }
 
 /// Appends a span as hours, minutes and seconds.
-pub fn duration(out: &mut Vec<u8>, count: i64, unit: Unit) {
+pub fn duration(out: &mut Vec<u8>, count: i64, unit: Unit) -> Result<(), Wrong> {
     let per_second = unit.per_second().unsigned_abs();
-    let count_abs = count.unsigned_abs();
+    let (seconds, rest) = (count.unsigned_abs() / per_second, count.unsigned_abs() % per_second);
+    // An interval's time is a number of microseconds in 64 bits.
+    let seconds = i64::try_from(seconds).ok().filter(|seconds| *seconds < i64::MAX / 1_000_000);
+    let seconds = seconds.ok_or(Wrong("a span of time that Postgres can hold"))?;
     if count < 0 {
         out.push(b'-');
     }
-    // Both are less than 2^63 / 1000 and a billion.
-    let seconds = (count_abs / per_second) as i64;
-    let nanos = (count_abs % per_second * (1_000_000_000 / per_second)) as i64;
-    clock(out, seconds, nanos);
+    clock(out, seconds, (rest * (1_000_000_000 / per_second)).cast_signed());
+    Ok(())
 }
 
 /// Nanoseconds of a count of units that is a time of day.

@@ -440,11 +440,11 @@ fn counted(
         (Logical::Date, Kind::TimestampTz { .. }) => temporal::moment(out, count, 0, zone)?,
         (Logical::Date, _) => temporal::date(out, count)?,
         // MySQL's TIME is a span too: it goes beyond a day and below zero.
-        (Logical::Time(unit), Kind::Interval) => temporal::duration(out, count, *unit),
+        (Logical::Time(unit), Kind::Interval) => temporal::duration(out, count, *unit)?,
         (Logical::Time(unit), _) => {
             temporal::time(out, temporal::time_nanos(count, *unit)?, zone)?;
         }
-        (Logical::Duration(unit), _) => temporal::duration(out, count, *unit),
+        (Logical::Duration(unit), _) => temporal::duration(out, count, *unit)?,
         (Logical::Timestamp(unit), _) => temporal::timestamp(out, count, *unit, zone)?,
         _ => return Err(Wrong("a date or time")),
     }
@@ -475,6 +475,5 @@ fn avro_duration(out: &mut Vec<u8>, value: &Value<'_>) -> Result<(), Wrong> {
     out.extend_from_slice(b" mons ");
     number::integer(out, i64::from(u32::from_le_bytes(*days)));
     out.extend_from_slice(b" days ");
-    temporal::duration(out, i64::from(u32::from_le_bytes(*millis)), Unit::Millis);
-    Ok(())
+    temporal::duration(out, i64::from(u32::from_le_bytes(*millis)), Unit::Millis)
 }

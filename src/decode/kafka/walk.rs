@@ -1,7 +1,7 @@
 //! The members of an object, found by the place they had in the object before.
 
 use super::datum::Value;
-use super::error::Wrong;
+use super::error::{RecordError, Wrong};
 use super::scan::{Members, Name};
 
 /// A member that nobody asks for.
@@ -25,34 +25,21 @@ struct Seen {
 
 impl Order {
     /// Calls `each` with every member that `slot_of` has a slot for, in order: of a name that stands
-    /// twice with both values.
+    /// twice with both values. `part` names the object in errors.
     pub fn walk<'a>(
         &mut self,
         object: Value<'a>,
+        part: &'static str,
         slot_of: impl Fn(&str) -> usize,
         mut each: impl FnMut(usize, Value<'a>),
-    ) -> Result<(), Wrong> {
+    ) -> Result<(), RecordError> {
         match object {
             Value::Json(text) => {
-                let mut members = Members::object(text)?;
-                for place in 0.. {
-                    let seen = self.seen.get(place);
-                    let slot = match members.name(seen.map(|seen| &*seen.quoted))? {
-                        None => break,
-                        Some(Name::Expected) => seen.map_or(SKIP, |seen| seen.slot),
-                        Some(Name::Other(name)) => {
-                            let slot = slot_of(&name);
-                            self.remember(place, &name, slot);
-                            slot
-                        }
-                    };
-                    if slot == SKIP {
-                        members.skip()?;
-                    } else {
-                        each(slot, members.value()?);
-                    }
-                }
-                Ok(())
+                let mut members = Members::object(text).map_err(|wrong| wrong.in_part(part))?;
+                self.members(&mut members, part, slot_of, |slot, members| {
+                    each(slot, members.value().map_err(|wrong| wrong.in_part(part))?);
+                    Ok(())
+                })
             }
             Value::Struct(fields) => {
                 for (place, (name, value)) in fields.into_iter().enumerate() {
@@ -70,8 +57,37 @@ impl Order {
                 }
                 Ok(())
             }
-            _ => Err(Wrong("an object")),
+            _ => Err(Wrong("an object").in_part(part)),
         }
+    }
+
+    /// Like [`Order::walk`] over the members of JSON, whose values `each` takes itself.
+    pub fn members<'a>(
+        &mut self,
+        members: &mut Members<'a>,
+        part: &'static str,
+        slot_of: impl Fn(&str) -> usize,
+        mut each: impl FnMut(usize, &mut Members<'a>) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
+        let wrong = |wrong: Wrong| wrong.in_part(part);
+        for place in 0.. {
+            let seen = self.seen.get(place);
+            let slot = match members.name(seen.map(|seen| &*seen.quoted)).map_err(wrong)? {
+                None => break,
+                Some(Name::Expected) => seen.map_or(SKIP, |seen| seen.slot),
+                Some(Name::Other(name)) => {
+                    let slot = slot_of(&name);
+                    self.remember(place, &name, slot);
+                    slot
+                }
+            };
+            if slot == SKIP {
+                members.skip().map_err(wrong)?;
+            } else {
+                each(slot, members)?;
+            }
+        }
+        Ok(())
     }
 
     fn remember(&mut self, place: usize, name: &str, slot: usize) {
@@ -112,7 +128,7 @@ mod tests {
         let each = |slot, value: Value<'_>| {
             found.push((slot, value.into_plain_text().unwrap().into_owned()));
         };
-        order.walk(Value::Json(text), slot_of, each).unwrap();
+        order.walk(Value::Json(text), "value", slot_of, each).unwrap();
         found
     }
 

@@ -16,6 +16,8 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 /// Positions are kept here and nowhere else, only committed messages are read, and nothing is made at
 /// the source by naming it.
 const FIXED: &[(&str, &str)] = &[
+    // Partitions are assigned by hand, which takes a group all the same; nobody ever joins it.
+    ("group.id", "ods"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "error"),

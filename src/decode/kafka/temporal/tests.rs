@@ -53,16 +53,12 @@ fn times_of_day_and_spans() {
     for bad in [-1, 86_400_000_001, i64::MAX] {
         assert_eq!(of(bad, Unit::Micros), Err(TIME_OF_DAY));
     }
-    let span = |count, unit| {
-        text(|out| {
-            duration(out, count, unit);
-            Ok(())
-        })
-        .unwrap()
-    };
-    assert_eq!(span(37_091_106_000_000, Unit::Micros), "10303:05:06");
-    assert_eq!(span(-1_500_000, Unit::Nanos), "-00:00:00.0015");
-    assert_eq!(span(i64::MIN, Unit::Micros), "-2562047788:00:54.775808");
+    let span = |count, unit| text(|out| duration(out, count, unit));
+    assert_eq!(span(37_091_106_000_000, Unit::Micros).unwrap(), "10303:05:06");
+    assert_eq!(span(-1_500_000, Unit::Nanos).unwrap(), "-00:00:00.0015");
+    for (count, unit) in [(i64::MIN, Unit::Micros), (i64::MAX, Unit::Millis)] {
+        assert!(span(count, unit).is_err());
+    }
 }
 
 #[test]

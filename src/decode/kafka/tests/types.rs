@@ -349,6 +349,7 @@ fn types_by_the_column() {
         ),
         ("[[1,2],[3,null]]", "int4[]", "{{1,2},{3,NULL}}"),
         ("[]", "int4[]", "{}"),
+        ("[[],[[]]]", "int4[]", "{}"),
         (r#"["3q0="]"#, "bytea[]", r#"{"\\xdead"}"#),
         (r#"["{\"a\":1}"]"#, "jsonb[]", r#"{"{\"a\":1}"}"#),
         ("[0]", "timestamp(3)[]", r#"{"1970-01-01 00:00:00"}"#),
@@ -433,6 +434,7 @@ fn errors_name_the_field_and_no_value() {
         (r#""!secret""#, "bytea", "bytes in base64"),
         ("[[[[[[[1]]]]]]]", "int4[]", "an array of at most 6 dimensions"),
         ("5", "int4[]", "an array"),
+        ("[[],[1]]", "int4[]", "arrays of the same length in an array"),
         (r#"{"a":[]}"#, "hstore", "a map of text"),
         ("7", "uuid", "a string"),
     ] {
