@@ -494,8 +494,8 @@ fn register(
 ) -> Result<i32> {
     let id = Spi::get_one_with_args::<i32>(
         "INSERT INTO ods.synced_table (relation, stream_id, source_schema, source_table, source_oid, \
-             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness, on_error, on_drift, column_choice) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING table_id",
+             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness, on_error, on_drift, column_choice, type_schema) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING table_id",
         &[
             table.relation.into(),
             stream.into(),
@@ -512,6 +512,7 @@ fn register(
             request.on_error.into(),
             request.on_drift.into(),
             if request.columns.is_some() { "listed" } else { "all" }.into(),
+            request.type_schema.into(),
         ],
     )
     .map_err(spi_error)?

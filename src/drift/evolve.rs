@@ -420,7 +420,7 @@ fn add(
     if column.name.starts_with("_ods_") {
         return Err(name_is_ours(synced, &column.name, steps)?);
     }
-    let local = kind.ensure(&synced.schema)?;
+    let local = kind.ensure(synced.type_schema())?;
     if let Some(here) = columns.get(&column.name) {
         let is_free = !here.is_generated && !is_target(synced, &column.name, steps);
         let same = is_free

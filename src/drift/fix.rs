@@ -87,6 +87,7 @@ pub fn again(
                 || pg_catalog.format(', key => %L', $4) \
                 || coalesce(pg_catalog.format(', transform => %L', t.transform), '') \
                 || coalesce(pg_catalog.format(', filter => %L', t.filter), '') \
+                || coalesce(pg_catalog.format(', type_schema => %L', t.type_schema), '') \
                 || pg_catalog.format(', on_delete => %L, on_drift => %L, on_error => %L);', t.on_delete, t.on_drift, t.on_error) \
            FROM ods.synced_table t JOIN ods.stream s USING (stream_id) WHERE t.table_id = $1",
         &[synced.id.into(), synced.display().into(), listed.into(), key.into()],

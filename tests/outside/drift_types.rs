@@ -1,0 +1,33 @@
+//! Types that columns of a source have, or are made of, and that change. `docs/drift.md` names each
+//! of these tests.
+
+use crate::evolve::{columns, followed, halted, in_backlog, wait_columns};
+use crate::support::client::Ask;
+use crate::support::pair::{PATIENCE, Sync};
+
+#[test]
+fn types_of_later_columns_are_made_where_the_first_ones_were() {
+    let sync = Sync::shared("types_schema");
+    let (mut source, mut ods) = (sync.source(), sync.ods());
+    source.run(
+        "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TYPE size AS ENUM ('s', 'l');
+         CREATE TABLE t (id int PRIMARY KEY, a int, m mood); INSERT INTO t VALUES (1, 1, 'bad')",
+    );
+    // One beside the table of another definition, which must not matter.
+    ods.run("CREATE SCHEMA kinds; CREATE TYPE size AS ENUM ('x')");
+    sync.create_with("t", "public.t", ", type_schema => 'kinds'");
+    sync.wait_loaded("t");
+    assert_eq!(
+        ods.text("SELECT type_schema FROM ods.synced_table").as_deref(),
+        Some("kinds"),
+        "it is kept"
+    );
+    source.run("ALTER TABLE t ADD s size; INSERT INTO t VALUES (2, 2, 'good', 'l')");
+    wait_columns(&sync, "id integer, a integer, m kinds.mood, s kinds.size");
+    sync.wait_same("t", "public.t");
+    sync.wait_loaded("t");
+    source.run("ALTER TABLE t ALTER a TYPE mood USING 'bad'; UPDATE t SET a = 'good' WHERE id = 1");
+    let (_, fix) = halted(&sync);
+    assert!(fix.contains("TYPE kinds.mood USING"), "{fix}");
+    assert!(fix.contains("type_schema => 'kinds'"), "{fix}");
+}
