@@ -31,3 +31,38 @@ fn types_of_later_columns_are_made_where_the_first_ones_were() {
     assert!(fix.contains("TYPE kinds.mood USING"), "{fix}");
     assert!(fix.contains("type_schema => 'kinds'"), "{fix}");
 }
+
+#[test]
+fn labels_of_several_types_are_renamed_each_in_its_place() {
+    let sync = Sync::shared("types_rename_places");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE TYPE size AS ENUM ('s', 'l');
+         CREATE TYPE tone AS ENUM ('low');
+         CREATE TABLE t (id int PRIMARY KEY, m mood, s size, n tone);
+         INSERT INTO t VALUES (1, 'bad', 's', 'low')",
+    );
+    sync.create_loaded("t", "public.t");
+    in_backlog(
+        &sync,
+        &[
+            "ALTER TYPE mood RENAME VALUE 'bad' TO 'worse'",
+            "INSERT INTO t VALUES (2, 'worse', 's', 'low')",
+            // By the old label of one, and of the same one's other label, after the other's new one.
+            "INSERT INTO t VALUES (3, 'good', 's', 'low')",
+            "ALTER TYPE tone ADD VALUE 'high'",
+            "INSERT INTO t VALUES (4, 'worse', 's', 'high')",
+            "ALTER TYPE size RENAME VALUE 's' TO 'small'",
+            "INSERT INTO t VALUES (5, 'good', 'small', 'high')",
+            "ALTER TYPE mood RENAME VALUE 'good' TO 'better'",
+            "INSERT INTO t VALUES (6, 'better', 'l', 'high')",
+        ],
+    );
+    sync.wait_same("t", "public.t");
+    assert_eq!(
+        sync.ods().number("SELECT count(*) FROM ods.incidents WHERE kind = 'apply failed'"),
+        0,
+        "none was parked on the way"
+    );
+    assert_eq!(sync.ods().number("SELECT count(*) FROM ods.dead_letters"), 0);
+}
