@@ -66,3 +66,40 @@ fn labels_of_several_types_are_renamed_each_in_its_place() {
     );
     assert_eq!(sync.ods().number("SELECT count(*) FROM ods.dead_letters"), 0);
 }
+
+#[test]
+fn what_a_column_is_made_of_stays() {
+    let sync = Sync::shared("types_attributes");
+    let (mut source, mut ods) = (sync.source(), sync.ods());
+    source.run(
+        "CREATE TYPE part AS (n int, what text); CREATE TYPE whole AS (p part, at date);
+         CREATE DOMAIN kept AS whole;
+         CREATE TABLE t (id int PRIMARY KEY, w whole, ps part[], k kept);
+         INSERT INTO t VALUES (1, '(\"(1,a)\",2024-01-01)', '{\"(2,b)\"}', '(\"(1,a)\",2024-01-01)')",
+    );
+    sync.create_loaded("t", "public.t");
+    ods.run("CREATE TYPE other AS (n int, m int); CREATE TABLE mine (o other)");
+    for sql in [
+        "ALTER TYPE part DROP ATTRIBUTE what",
+        "ALTER TYPE part RENAME ATTRIBUTE what TO which",
+        "ALTER TYPE whole DROP ATTRIBUTE at",
+        "ALTER TYPE whole RENAME ATTRIBUTE p TO q",
+        "ALTER TYPE part ADD ATTRIBUTE z int, DROP ATTRIBUTE n",
+    ] {
+        let error = ods.refused(sql);
+        assert!(error.message().contains("synced table \"t\""), "{sql}: {}", error.message());
+        assert!(error.hint().is_some_and(|hint| hint.contains("drop_synced_table")), "{sql}");
+    }
+    // Postgres itself sees to these.
+    ods.refused("ALTER TYPE part ALTER ATTRIBUTE n TYPE bigint");
+    ods.run(
+        "ALTER TYPE other DROP ATTRIBUTE m; ALTER TYPE other RENAME ATTRIBUTE n TO nn;
+         BEGIN; DROP TYPE other CASCADE; ROLLBACK",
+    );
+    source.run(
+        "INSERT INTO t VALUES (2, '(\"(1,a)\",2024-01-01)', '{\"(2,b)\"}', '(\"(3,c)\",2024-01-01)')",
+    );
+    sync.assert_same("t", "public.t");
+    // An ordinary table's types are its owner's.
+    ods.run("SELECT ods.drop_synced_table('t'); ALTER TYPE part DROP ATTRIBUTE what");
+}
