@@ -103,3 +103,73 @@ fn what_a_column_is_made_of_stays() {
     // An ordinary table's types are its owner's.
     ods.run("SELECT ods.drop_synced_table('t'); ALTER TYPE part DROP ATTRIBUTE what");
 }
+
+/// A change of an array's elements, and the columns then.
+const WIDER: &[(&str, &str)] = &[
+    ("ALTER TABLE t ALTER n TYPE bigint[]", "n bigint[]"),
+    ("ALTER TABLE t ALTER v TYPE varchar(50)[]", "v character varying(50)[]"),
+    ("ALTER TABLE t ALTER v TYPE text[]", "v text[]"),
+    ("ALTER TABLE t ALTER d TYPE numeric(12,4)[]", "d numeric(12,4)[]"),
+    ("ALTER TABLE t ALTER f TYPE float8[]", "f double precision[]"),
+    ("ALTER TABLE t ALTER b TYPE bit(9)[] USING b::bit(9)[]", "b bit(9)[]"),
+];
+
+#[test]
+fn arrays_become_wider_as_their_elements_do() {
+    let sync = Sync::shared("types_arrays");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, n int[], v varchar(5)[], d numeric(8,2)[], f real[], b bit(3)[]);
+         INSERT INTO t VALUES (1, '{1,NULL,-3}', '{a,NULL,\"b,c\"}', '{1.10,NULL}', '{0.1,NaN,NULL}', '{101,NULL}'),
+           (2, '[-1:0][2:3]={{1,2},{3,NULL}}', '{{a,b},{c,d}}', '{}', '{-Infinity}', '{}'), (3, NULL, NULL, NULL, NULL, NULL)",
+    );
+    sync.create_loaded("t", "public.t");
+    for (number, (change, wanted)) in WIDER.iter().enumerate() {
+        source.run(change);
+        // Of some changes a row tells, of others only a look.
+        if number % 2 == 0 {
+            source.run(&format!(
+                "INSERT INTO t VALUES ({}, '[5:6]={{2147483647,NULL}}', '{{x}}', '{{2.5}}', '{{0.3}}', '{{}}')",
+                10 + number
+            ));
+        }
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !columns(&sync).contains(wanted) {
+            assert_ne!(sync.state("t"), "failed", "{change}\n{}", sync.status());
+            assert!(std::time::Instant::now() < deadline, "{change}\n{}", sync.status());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        sync.wait_same("t", "public.t");
+    }
+    source.run(
+        "UPDATE t SET n = '{{3000000000,NULL},{1,-9000000000}}', f = '{0.1,1e300}', d = '{12345678.1234}' WHERE id = 1",
+    );
+    sync.assert_same("t", "public.t");
+    // Narrower ones are not followed.
+    source.run("ALTER TABLE t ALTER n TYPE int[] USING '{}'; UPDATE t SET n = '{1}' WHERE id = 2");
+    let (reason, _) = halted(&sync);
+    assert!(reason.contains("\"n\" is of type integer[] now, it was bigint[]"), "{reason}");
+}
+
+#[test]
+fn arrays_of_wider_elements_are_loaded_too() {
+    // The table here was made before, with narrower columns than the load brings.
+    let sync = followed("types_array_load", "");
+    let mut source = sync.source();
+    source.run("ALTER TABLE t ADD n int[]; UPDATE t SET n = ARRAY[id, NULL]");
+    wait_columns(
+        &sync,
+        "id integer, a integer, b character varying(5), c numeric(8,2), n integer[]",
+    );
+    sync.wait_loaded("t");
+    sync.ods().run("SELECT ods.pause('t')");
+    source
+        .run("ALTER TABLE t ALTER n TYPE bigint[]; UPDATE t SET n = ARRAY[3000000000 + id, NULL]");
+    sync.ods().run("SELECT ods.resume('t')");
+    wait_columns(
+        &sync,
+        "id integer, a integer, b character varying(5), c numeric(8,2), n bigint[]",
+    );
+    sync.wait_same("t", "public.t");
+    sync.wait_loaded("t");
+}

@@ -80,7 +80,7 @@ pub fn retype(
         local.collation.as_deref().map(|name| format!(" COLLATE {name}")).unwrap_or_default();
     // Bits that are too few are no assignment, as they would be for characters.
     let using = match to.0 {
-        pg_sys::BITOID => format!(" USING {name}::{type_sql}"),
+        pg_sys::BITOID | pg_sys::BITARRAYOID => format!(" USING {name}::{type_sql}"),
         _ => String::new(),
     };
     super::alter(synced, format_args!("ALTER COLUMN {name} TYPE {type_sql}{collation}{using}"))?;
