@@ -3,6 +3,7 @@
 use super::Step;
 use crate::catalog::table::{ColumnChoice, SyncedColumn, SyncedTable, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::owner;
 use crate::source::postgres::quote::{comment, quote_ident};
 use pgrx::Spi;
 
@@ -79,7 +80,8 @@ pub fn again(
         },
         <[String]>::to_vec,
     );
-    let create = Spi::get_one_with_args::<String>(
+    // Whoever owns the table need not have any right on the catalog.
+    let create = owner::as_extension_owner(|| Spi::get_one_with_args::<String>(
         "SELECT pg_catalog.format('SELECT ods.create_synced_table(%L, server => %L, source => %L, consumer => %L, tier => %L', \
                     $2, s.server_name, pg_catalog.format('%I.%I', t.source_schema, t.source_table), t.consumer, t.tier) \
                 || coalesce(pg_catalog.format(', max_staleness => %L', t.max_staleness), '') \
@@ -92,7 +94,7 @@ pub fn again(
            FROM ods.synced_table t JOIN ods.stream s USING (stream_id) WHERE t.table_id = $1",
         &[synced.id.into(), synced.display().into(), listed.into(), key.into()],
     )
-    .map_err(spi_error)?
+    .map_err(spi_error))?
     .unwrap_or_default();
     let name = pgrx::spi::quote_literal(synced.display());
     Ok(format!("SELECT ods.drop_synced_table({name});\n{change}\n{create}"))
