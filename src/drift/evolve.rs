@@ -9,7 +9,7 @@ mod user_sql;
 
 pub use hold::PATIENCE;
 
-use super::plan::is_other_key;
+use super::plan::{is_other_key, leaves_out_new};
 use super::{Seen, Step, fix};
 use crate::api::columns::Form;
 use crate::api::target::{ColumnPlan, is_collation};
@@ -93,15 +93,12 @@ pub fn evolve(
 ) -> Result<Done> {
     let taken = try_steps(synced, steps, rewrites, connection)?;
     let name = synced.display();
-    for Told { what, undo } in taken.told {
+    let table = Some((synced.relation, name.as_str()));
+    for Told { what, fix, stays_so } in taken.told {
         let message = format!("{}: {what}", fix::source(synced));
-        incident::record(
-            stream_id,
-            Some((synced.relation, &name)),
-            IncidentKind::Drift,
-            &message,
-            undo.as_deref(),
-        )?;
+        // What is left out would be found again by each session.
+        let record = if stays_so { incident::record_first } else { incident::record };
+        record(stream_id, table, IncidentKind::Drift, &message, fix.as_deref())?;
     }
     if taken.reads_anew {
         table::read_anew(synced.id)?;
@@ -131,13 +128,15 @@ struct Taken {
 /// What was done, in words.
 struct Told {
     what: String,
-    /// Statements that bring back what went with it.
-    undo: Option<String>,
+    /// Statements that bring back what went with it, or take in what was left out.
+    fix: Option<String>,
+    /// Whether it is so until a person acts.
+    stays_so: bool,
 }
 
 impl From<String> for Told {
     fn from(what: String) -> Self {
-        Self { what, undo: None }
+        Self { what, fix: None, stays_so: false }
     }
 }
 
@@ -155,10 +154,11 @@ fn try_steps(
         user_sql::check(synced, step, steps)?;
     }
     let evolves = synced.on_drift == OnDrift::Evolve;
+    let adds = evolves && !leaves_out_new(synced);
     let mut types = BTreeMap::new();
     for step in steps {
         match step {
-            Step::Add(column) if evolves => {
+            Step::Add(column) if adds => {
                 let kind = local_type(connection, column)?;
                 check_names(column, &kind)?;
                 types.insert(column.attnum, Ok(kind));
@@ -171,6 +171,10 @@ fn try_steps(
             _ => {}
         }
     }
+    let left_out = match steps.iter().any(|step| matches!(step, Step::Add(_))) {
+        true => fix::transform(synced, steps)?,
+        false => None,
+    };
     if evolves && touches(synced, steps) {
         hold::take(synced)?;
     }
@@ -216,7 +220,8 @@ fn try_steps(
                 }
                 _ => {
                     let what = format!("{}, and is left out here", describe(synced, step));
-                    (what, Write::Nothing)
+                    told.push(Told { what, fix: left_out.clone(), stays_so: true });
+                    continue;
                 }
             },
         };
@@ -225,9 +230,8 @@ fn try_steps(
     }
     drop(writing);
     drop(acting);
-    let is_changed = written.iter().any(|write| !matches!(write, Write::Nothing));
+    let done = if written.is_empty() { Done::Unchanged } else { Done::Changed };
     written.into_iter().try_for_each(|write| write.run(synced.id))?;
-    let done = if is_changed { Done::Changed } else { Done::Unchanged };
     Ok(Taken { done, told, reads_anew })
 }
 
@@ -235,7 +239,7 @@ fn try_steps(
 fn touches(synced: &SyncedTable, steps: &[Step]) -> bool {
     steps.iter().any(|step| {
         let number = match step {
-            Step::Add(_) => return true,
+            Step::Add(_) => return !leaves_out_new(synced),
             Step::Drop(number) | Step::Rename(number, _) => *number,
             Step::Retype(column) => column.attnum,
         };
@@ -403,7 +407,7 @@ fn drop_column(
                 None => format!("{what}, and is dropped here"),
                 Some(_) => format!("{what}, and is dropped here with what was built on it"),
             };
-            Ok((Told { what, undo }, Write::Drop(number)))
+            Ok((Told { what, fix: undo, stays_so: false }, Write::Drop(number)))
         }
     }
 }

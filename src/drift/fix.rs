@@ -100,6 +100,27 @@ pub fn again(
     Ok(format!("SELECT ods.drop_synced_table({name});\n{change}\n{create}"))
 }
 
+/// Has the table synced again by a transform that speaks of new columns; none where there is no
+/// transform that leaves them out.
+pub fn transform(synced: &SyncedTable, steps: &[Step]) -> Result<Option<String>> {
+    if synced.transform.is_none() {
+        return Ok(None);
+    }
+    // The type is in the source's words, which run only where a person has read them.
+    let new = steps.iter().filter_map(|step| match step {
+        Step::Add(column) => Some(comment(&format!(
+            "ALTER TABLE {} ADD COLUMN {} {};",
+            synced.display(),
+            quote_ident(&column.name),
+            column.type_sql.as_deref().unwrap_or("…")
+        ))),
+        _ => None,
+    });
+    let first = comment("Then by a transform that speaks of it, once there is a column here:");
+    let change: Vec<String> = std::iter::once(first).chain(new).collect();
+    again(synced, &change.join("\n"), None, steps).map(Some)
+}
+
 /// What a column is named at the source after `steps`; none where it is gone.
 fn name_after<'a>(column: &'a SyncedColumn, steps: &'a [Step]) -> Option<&'a str> {
     let number = column.source_attnum;

@@ -1,7 +1,7 @@
 //! What has changed between the columns that were known and those that were seen. Pure.
 
 use super::Seen;
-use crate::catalog::table::{ColumnChoice, SyncedTable};
+use crate::catalog::table::{ColumnChoice, OnDrift, SyncedTable};
 use crate::decode::pgoutput::{Relation, ReplicaIdentity};
 use crate::source::postgres::describe::{self, SourceTable};
 use std::collections::HashSet;
@@ -56,10 +56,16 @@ pub fn is_mixed(known: &SyncedTable, steps: &[Step], seen: &[Seen]) -> bool {
     renamed.into_iter().any(|before| seen.iter().any(|now| now.name == before.source_name))
 }
 
-/// Whether new columns of the source concern a table: a list of columns, or a transform, says what
-/// there is here.
+/// Whether new columns of the source concern a table: a list of columns says what is asked for.
 pub fn wants_new(known: &SyncedTable) -> bool {
-    known.column_choice == ColumnChoice::All && known.transform.is_none()
+    known.column_choice == ColumnChoice::All
+}
+
+/// Whether new columns of the source are left out here, and told of: a transform says what there is
+/// here, or the table is to stay as it is.
+pub fn leaves_out_new(known: &SyncedTable) -> bool {
+    known.on_drift == OnDrift::Ignore
+        || (known.transform.is_some() && known.on_drift != OnDrift::Halt)
 }
 
 /// Whether a Relation message tells of other columns, or of another key, than are known. `left_out`

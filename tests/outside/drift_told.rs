@@ -47,3 +47,47 @@ fn an_owner_without_rights_on_the_catalog_has_columns_changed_and_told_of() {
     assert!(fix.contains("create_synced_table"), "{fix}");
     ods.run("ALTER TABLE t OWNER TO postgres; DROP OWNED BY told_owner; DROP ROLE told_owner");
 }
+
+const TRANSFORM: &str = ", transform => 'SELECT id, a + 1 AS a1 FROM batch'";
+
+#[test]
+fn new_columns_under_a_transform_are_told_once() {
+    let sync = followed("told_transform", TRANSFORM);
+    let mut source = sync.source();
+    let wanted = "SELECT id, a + 1 AS a1 FROM t";
+    // Where a row tells, and where none does.
+    source.run("ALTER TABLE t ADD d int DEFAULT 7; INSERT INTO t VALUES (1001, 1, 'b', 1, 1)");
+    let (_, fix) = wait_told(&sync, "%column \"d\" integer was added%left out%");
+    assert!(fix.contains("drop_synced_table") && fix.contains("transform => "), "{fix}");
+    source.run("ALTER TABLE t ADD e text");
+    wait_told(&sync, "%column \"e\" text was added%left out%");
+    restart(&sync);
+    source.run("INSERT INTO t VALUES (1002, 1, 'b', 1, 1); ALTER TABLE t ALTER e SET NOT NULL");
+    source.run("ALTER TABLE t ALTER e DROP NOT NULL; UPDATE t SET d = 5 WHERE id < 9");
+    sync.wait_query("t", &["id", "a1"], wanted);
+    std::thread::sleep(Duration::from_secs(3));
+    for pattern in ["%\"d\" integer was added%", "%\"e\" text was added%"] {
+        assert_eq!(wait_told(&sync, pattern).0, 1, "{}", told(&sync));
+    }
+    assert_eq!(sync.state("t"), "live");
+    // What it says takes them in.
+    sync.ods().run(
+        &fix.replace("SELECT id, a + 1 AS a1 FROM batch", "SELECT id, a + 1 AS a1, d FROM batch"),
+    );
+    sync.ods().wait_until("d is here", "SELECT count(d) > 300 FROM t", PATIENCE);
+}
+
+#[test]
+fn new_columns_under_a_transform_halt_where_changes_do() {
+    let sync = followed("told_halt", &format!("{TRANSFORM}, on_drift => 'halt'"));
+    sync.source().run("ALTER TABLE t ADD d int; INSERT INTO t VALUES (1001, 1, 'b', 1, 1)");
+    let (reason, _) = halted(&sync);
+    assert!(reason.contains("column \"d\" integer was added"), "{reason}");
+    sync.paste_fix("t");
+    let wanted = "SELECT id, a + 1 AS a1 FROM t";
+    sync.wait_query("t", &["id", "a1"], wanted);
+    sync.wait_loaded("t");
+    wait_told(&sync, "%column \"d\" integer was added%left out%");
+    sync.source().run("UPDATE t SET a = 0 WHERE id = 1001");
+    sync.wait_query("t", &["id", "a1"], wanted);
+}

@@ -1,7 +1,7 @@
 //! Tables whose columns change while they are followed.
 
 use super::{Applier, Table};
-use crate::catalog::table::{self, OnDrift, TableState};
+use crate::catalog::table::{self, TableState};
 use crate::decode::lsn::Lsn;
 use crate::decode::pgoutput::Relation;
 use crate::drift;
@@ -50,7 +50,7 @@ impl Applier {
             // Keys that are parked, or no longer are, and that the commit is yet to store.
             opened.parking = before.parking;
             opened.read_at = before.read_at;
-            if opened.synced.on_drift == OnDrift::Ignore {
+            if drift::leaves_out_new(&opened.synced) {
                 opened.left_out = before.left_out;
             }
         }

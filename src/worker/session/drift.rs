@@ -212,7 +212,7 @@ impl Session<'_> {
     ) -> Result<Taken> {
         let stream = self.stream.id;
         let mut steps = steps.to_vec();
-        if synced.on_drift == OnDrift::Ignore {
+        if drift::leaves_out_new(synced) {
             // Which has been told before.
             steps.retain(|step| match step {
                 Step::Add(column) => !self.applier.is_left_out(synced.id, &column.name),
