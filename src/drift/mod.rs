@@ -6,6 +6,7 @@
 //! together, [`plan`] says what is to be done, [`evolve`] does it.
 
 pub mod ask;
+pub mod computed;
 pub mod evolve;
 pub mod fix;
 mod place;

@@ -91,3 +91,29 @@ fn new_columns_under_a_transform_halt_where_changes_do() {
     sync.source().run("UPDATE t SET a = 0 WHERE id = 1001");
     sync.wait_query("t", &["id", "a1"], wanted);
 }
+
+#[test]
+fn generated_columns_that_come_later_are_told_once() {
+    let sync = Sync::shared("told_generated");
+    let mut source = sync.source();
+    source.run(
+        "CREATE TABLE t (id int PRIMARY KEY, a int, first int GENERATED ALWAYS AS (a + 1) STORED);
+         INSERT INTO t SELECT i, i FROM generate_series(1, 10) AS i",
+    );
+    sync.create("t", "public.t");
+    sync.wait_loaded("t");
+    source.run("ALTER TABLE t ADD g int GENERATED ALWAYS AS (a * 2) STORED; UPDATE t SET a = 5 WHERE id = 1");
+    let (_, fix) = wait_told(&sync, "%generated column%\"g\"%left out%");
+    restart(&sync);
+    source.run("ALTER TABLE t ALTER a SET NOT NULL");
+    source.run("UPDATE t SET a = 6 WHERE id = 2");
+    sync.settle();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(wait_told(&sync, "%\"g\"%").0, 1, "{}", told(&sync));
+    assert!(!told(&sync).contains("\"first\""), "that was told when it was made: {}", told(&sync));
+    assert_eq!(sync.state("t"), "idle");
+    sync.ods().run(&fix);
+    assert_eq!(columns(&sync), "id integer, a integer, g integer");
+    source.run("UPDATE t SET a = 7 WHERE id = 3");
+    sync.wait_query("t", &["id", "a", "g"], "SELECT id, a, g FROM t");
+}

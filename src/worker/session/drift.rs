@@ -10,6 +10,7 @@ use crate::drift::{self, Step, ask, fix};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::libpq::Connection;
 use crate::pg::{subxact, xact};
+use crate::source::postgres::computed;
 use crate::source::postgres::describe::SourceTable;
 use crate::source::postgres::upkeep::Heartbeat;
 use crate::worker::enums::Renames;
@@ -114,6 +115,11 @@ impl Session<'_> {
             if taken == Taken::Followed {
                 let stream = &self.stream;
                 let is_mixed = drift::is_mixed(&synced, &steps, &seen);
+                if drift::computed::are_new(&synced, source) {
+                    let found = computed::describe(&mut connection, synced.source_oid)?;
+                    self.applier
+                        .within(|_| drift::computed::tell(stream.id, &synced, &found, &seen))?;
+                }
                 reads_anew = self.applier.within(|_| {
                     let reads_anew = pending.finding.settle(stream, &synced)?;
                     if is_mixed {
