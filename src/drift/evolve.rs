@@ -54,7 +54,6 @@ struct Local {
     collation: Option<String>,
     /// Whether rows may come that say nothing of it.
     is_optional: bool,
-    is_generated: bool,
 }
 
 /// Refuses a table whose rows the source tells apart by other columns by now.
@@ -335,7 +334,7 @@ fn columns_of(relation: Oid) -> Result<BTreeMap<String, Local>> {
     Spi::connect(|client| {
         let rows = client
             .select(
-                "SELECT a.attname::text, a.atttypid, a.atttypmod, NOT a.attnotnull OR a.atthasdef, a.attgenerated <> '', \
+                "SELECT a.attname::text, a.atttypid, a.atttypmod, NOT a.attnotnull OR a.atthasdef, \
                         (SELECT pg_catalog.format('%I.%I', n.nspname, c.collname) FROM pg_catalog.pg_collation c \
                            JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace \
                           WHERE c.oid = a.attcollation AND c.oid <> t.typcollation) \
@@ -347,16 +346,10 @@ fn columns_of(relation: Oid) -> Result<BTreeMap<String, Local>> {
             .map_err(spi_error)?;
         rows.map(|row| {
             let kind = (row.get::<Oid>(2), row.get::<i32>(3));
-            match (row.get::<String>(1), kind, row.get::<bool>(4), row.get::<bool>(5)) {
-                (
-                    Ok(Some(name)),
-                    (Ok(Some(kind)), Ok(Some(modifier))),
-                    Ok(Some(is_optional)),
-                    Ok(Some(is_generated)),
-                ) => {
-                    let collation = row.get::<String>(6).ok().flatten();
-                    let kind = (kind, modifier);
-                    Ok((name, Local { kind, collation, is_optional, is_generated }))
+            match (row.get::<String>(1), kind, row.get::<bool>(4)) {
+                (Ok(Some(name)), (Ok(Some(kind)), Ok(Some(modifier))), Ok(Some(is_optional))) => {
+                    let collation = row.get::<String>(5).ok().flatten();
+                    Ok((name, Local { kind: (kind, modifier), collation, is_optional }))
                 }
                 _ => Err(OdsError::new(ErrorKind::Bug, "a column's catalog row is incomplete")),
             }
@@ -425,17 +418,9 @@ fn add(
         return Err(name_is_ours(synced, &column.name, steps)?);
     }
     let local = kind.ensure(synced.type_schema())?;
-    if let Some(here) = columns.get(&column.name) {
-        let is_free = !here.is_generated && !is_target(synced, &column.name, steps);
-        let same = is_free
-            && column.type_sql.as_deref() == Some(local.as_str())
-            && here.kind == (Oid::from(column.type_oid), column.type_modifier);
-        if !same {
-            return Err(name_is_taken(synced, &column.name, steps)?);
-        }
-        // One that was kept when the source had dropped its own.
-        let what = format!("{what}; the one here is used, and its rows are read again");
-        return Ok((what, Write::Add { column: column.clone(), local }));
+    // Whoever made it, its values are not the source's, and would be lost.
+    if columns.contains_key(&column.name) {
+        return Err(name_is_taken(synced, &column.name, steps)?);
     }
     let collation = column.collation.as_deref().filter(|name| is_collation(name));
     let collation = collation.map(|name| format!(" COLLATE {name}")).unwrap_or_default();
@@ -444,20 +429,4 @@ fn add(
         format!("{what}, here too, and its rows are read again"),
         Write::Add { column: column.clone(), local },
     ))
-}
-
-/// Whether another column of the source is written to the one of that name here, after `steps`.
-fn is_target(synced: &SyncedTable, name: &str, steps: &[Step]) -> bool {
-    synced.columns.iter().any(|column| {
-        let is_gone = steps.contains(&Step::Drop(column.source_attnum));
-        let renamed = steps.iter().find_map(|step| match step {
-            Step::Rename(number, new) if *number == column.source_attnum => Some(new.as_str()),
-            _ => None,
-        });
-        let target = match own_name(column) {
-            Some(own) => Some(renamed.unwrap_or(own)),
-            None => column.target_name.as_deref(),
-        };
-        !is_gone && target == Some(name)
-    })
 }

@@ -117,3 +117,34 @@ fn generated_columns_that_come_later_are_told_once() {
     source.run("UPDATE t SET a = 7 WHERE id = 3");
     sync.wait_query("t", &["id", "a", "g"], "SELECT id, a, g FROM t");
 }
+
+#[test]
+fn a_column_of_ones_own_is_not_taken_for_a_new_one() {
+    let sync = followed("told_own", "");
+    let (mut source, mut ods) = (sync.source(), sync.ods());
+    ods.run("ALTER TABLE t ADD note text DEFAULT 'mine', ADD more int DEFAULT 4");
+    source.run("ALTER TABLE t ADD note text; INSERT INTO t VALUES (1001, 1, 'b', 1, 'theirs')");
+    let (reason, fix) = halted(&sync);
+    assert!(reason.contains("column is named \"note\" now"), "{reason}");
+    assert!(
+        fix.contains("RENAME COLUMN \"note\"") && fix.contains("create_synced_table"),
+        "both ways: {fix}"
+    );
+    assert_eq!(ods.number("SELECT count(*) FROM t WHERE note = 'mine'"), 300, "nothing is lost");
+    // One way: another name for one's own.
+    ods.run("ALTER TABLE t RENAME note TO own_note; SELECT ods.resume('t')");
+    sync.wait_query("t", &["id", "note"], "SELECT id, note FROM t");
+    sync.wait_loaded("t");
+    assert_eq!(ods.number("SELECT count(*) FROM t WHERE own_note = 'mine'"), 301);
+    // The other: it is the source's from now on.
+    source.run("ALTER TABLE t ADD more int DEFAULT 8; UPDATE t SET more = 9 WHERE id = 3");
+    let (_, fix) = halted(&sync);
+    let adopt: String = fix
+        .lines()
+        .filter(|line| line.contains("synced_table("))
+        .map(|line| format!("{}\n", line.trim_start_matches("-- ")))
+        .collect();
+    ods.run(&adopt);
+    sync.wait_query("t", &["id", "more"], "SELECT id, more FROM t");
+    assert_eq!(ods.number("SELECT count(*) FROM t WHERE own_note = 'mine'"), 301);
+}
