@@ -148,3 +148,29 @@ fn a_column_of_ones_own_is_not_taken_for_a_new_one() {
     sync.wait_query("t", &["id", "more"], "SELECT id, more FROM t");
     assert_eq!(ods.number("SELECT count(*) FROM t WHERE own_note = 'mine'"), 301);
 }
+
+#[test]
+fn a_table_that_is_set_aside_gets_its_indexes_at_once() {
+    let sync = Sync::shared("told_index");
+    sync.source().run(
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b text);
+         INSERT INTO t SELECT i, i, repeat('b', 20) FROM generate_series(1, 250000) AS i",
+    );
+    sync.ods()
+        .run("CREATE TABLE t (id int PRIMARY KEY, a int, b text); CREATE INDEX by_a ON t (a)");
+    sync.create("t", "public.t");
+    sync.ods().wait_until(
+        "its load is under way",
+        "SELECT EXISTS (SELECT FROM ods.source_member WHERE rows_done > 0 AND state = 'loading')",
+        PATIENCE,
+    );
+    sync.source().run("ALTER TABLE t RENAME a TO aa; INSERT INTO t VALUES (0, 1, 'b')");
+    halted(&sync);
+    let began = Instant::now();
+    sync.ods().wait_until(
+        "the index is there",
+        "SELECT to_regclass('by_a') IS NOT NULL AND NOT EXISTS (SELECT FROM ods.deferred_index)",
+        PATIENCE,
+    );
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
