@@ -14,7 +14,7 @@ mod plan;
 mod widen;
 
 pub use place::place;
-pub use plan::{Step, differs, is_mixed, key_now, key_said, leaves_out_new, plan};
+pub use plan::{Step, differs, is_mixed, key_now, key_said, leaves_out_new, plan, taken_over};
 
 /// A column of the source as it is to be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]

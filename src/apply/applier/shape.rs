@@ -75,7 +75,11 @@ impl Applier {
     /// Does not ask again about columns of these names.
     pub fn leave_out(&mut self, id: i32, names: impl IntoIterator<Item = String>) {
         if let Some(table) = self.tables.get_mut(&id) {
-            table.left_out.extend(names);
+            // One that is followed now is another column where the name comes back.
+            let columns = &table.synced.columns;
+            let is_followed =
+                |name: &String| columns.iter().any(|known| known.source_name == *name);
+            table.left_out.extend(names.into_iter().filter(|name| !is_followed(name)));
         }
     }
 
