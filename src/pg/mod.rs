@@ -30,6 +30,7 @@ pub mod spi;
 pub mod subscription;
 pub mod subxact;
 pub mod top_level;
+pub mod types;
 pub mod utility;
 pub mod wait;
 pub mod xact;
