@@ -188,16 +188,23 @@ impl Unread {
     /// Whether it was `label` that the enum `name`, as `format_type` names it, did not have. The
     /// language of the words may be any, and its quotes too.
     pub fn is_label(&self, name: &str, label: &str) -> bool {
-        let is_quote = |c: char| "\"'«»‹›„“”「」 \u{a0}\u{202f}".contains(c);
-        let ends_here = |rest: &str| {
-            let closed = rest
-                .strip_suffix(is_quote)
-                .map_or(rest, |rest| rest.trim_end_matches(['\u{a0}', '\u{202f}']));
-            closed.strip_suffix(label).is_some_and(|before| before.ends_with(is_quote))
+        let is_quote = |c: char| "\"'«»‹›„“”「」".contains(c);
+        let is_space = |c: char| [' ', '\u{a0}', '\u{202f}'].contains(&c);
+        // Words of another script may stand beside a name without a space.
+        let goes_on = |c: char| c.is_ascii_alphanumeric() || "._$".contains(c);
+        let is_quoted = |rest: &str| {
+            let quoted = rest
+                .find(is_quote)
+                .and_then(|open| rest[open..].strip_prefix(is_quote)?.strip_suffix(is_quote));
+            quoted.is_some_and(|quoted| {
+                // French has a space within its quotes.
+                let spaced = quoted.strip_prefix(is_space).and_then(|q| q.strip_suffix(is_space));
+                quoted == label || spaced == Some(label)
+            })
         };
         self.0.match_indices(name).any(|(at, _)| {
-            let is_whole = self.0[..at].chars().next_back().is_none_or(is_quote);
-            is_whole && ends_here(&self.0[at + name.len()..])
+            let (before, rest) = (&self.0[..at], &self.0[at + name.len()..]);
+            !before.ends_with(goes_on) && !rest.starts_with(goes_on) && is_quoted(rest)
         })
     }
 }
@@ -340,7 +347,9 @@ mod tests {
             ("invalid input value for enum public.mood: \"worse\"", true),
             ("ungültiger Eingabewert für Enum public.mood: »worse«", true),
             ("valeur invalide pour l'enum public.mood : « worse »", true),
+            ("列挙型public.moodの不正な入力値: \"worse\"", true),
             ("invalid input value for enum public.mood: \"even worse\"", false),
+            ("invalid input value for enum public.mood: \" worse\"", false),
             ("invalid input value for enum public.mood: \"worse\" and more\"", false),
             ("invalid input value for enum public.mood2: \"worse\"", false),
             ("invalid input value for enum other.public.mood: \"worse\"", false),
