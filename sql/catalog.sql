@@ -64,6 +64,8 @@ CREATE TABLE ods.synced_table (
     on_error text NOT NULL DEFAULT 'park' CONSTRAINT synced_table_on_error CHECK (on_error IN ('park', 'halt')),
     on_drift text NOT NULL DEFAULT 'evolve' CONSTRAINT synced_table_on_drift CHECK (on_drift IN ('evolve', 'ignore', 'halt')),
     column_choice text NOT NULL DEFAULT 'all' CONSTRAINT synced_table_column_choice CHECK (column_choice IN ('all', 'listed')),
+    type_schema text,
+    newest_attnum smallint NOT NULL DEFAULT 0,
     consumer text NOT NULL,
     tier text NOT NULL CONSTRAINT synced_table_tier CHECK (tier IN ('real-time', 'near-real-time', 'batch', 'feedback')),
     max_staleness interval,

@@ -14,6 +14,8 @@ COMMENT ON COLUMN ods.synced_table.filter IS 'Condition that a row must meet to 
 COMMENT ON COLUMN ods.synced_table.on_delete IS 'What a delete at the source does here: delete, mark or ignore';
 COMMENT ON COLUMN ods.synced_table.on_drift IS 'What a change of the source''s columns does here: evolve, ignore or halt';
 COMMENT ON COLUMN ods.synced_table.column_choice IS 'Whether all columns of the source were asked for, later ones too, or a list of them';
+COMMENT ON COLUMN ods.synced_table.type_schema IS 'Where types of the source''s own are made for its columns, later ones too; null: in the schema of the table';
+COMMENT ON COLUMN ods.synced_table.newest_attnum IS 'The highest number of a column at the source that a person was told of: generated columns above it came later';
 COMMENT ON COLUMN ods.synced_table.consumer IS 'The application or team that the table is kept for';
 COMMENT ON COLUMN ods.synced_table.max_staleness IS 'How old the table may be at most, as promised to its consumer';
 COMMENT ON TABLE ods.synced_column IS 'A column read from the source, and where it goes';

@@ -167,12 +167,58 @@ pub struct OdsError {
     pub detail: Option<String>,
     /// A command to paste, or a plain instruction.
     pub hint: Option<String>,
+    /// What Postgres said of a value that it couldn't read, for decisions and for nobody's eyes.
+    pub unread: Option<Unread>,
+}
+
+/// Words of Postgres that quote a value: neither shown nor logged.
+#[derive(Clone)]
+pub struct Unread(String);
+
+impl Unread {
+    /// More than the name of a type and a label may take; a longer value is no label.
+    const LONGEST: usize = 512;
+
+    fn of(code: PgSqlErrorCode, message: &str) -> Option<Self> {
+        let is_kept = code == PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION
+            && message.len() <= Self::LONGEST;
+        is_kept.then(|| Self(message.to_owned()))
+    }
+
+    /// Whether it was `label` that the enum `name`, as `format_type` names it, did not have. The
+    /// language of the words may be any, and its quotes too.
+    pub fn is_label(&self, name: &str, label: &str) -> bool {
+        let is_quote = |c: char| "\"'«»‹›„“”「」".contains(c);
+        let is_space = |c: char| [' ', '\u{a0}', '\u{202f}'].contains(&c);
+        // Words of another script may stand beside a name without a space.
+        let goes_on = |c: char| c.is_ascii_alphanumeric() || "._$".contains(c);
+        let is_quoted = |rest: &str| {
+            let quoted = rest
+                .find(is_quote)
+                .and_then(|open| rest[open..].strip_prefix(is_quote)?.strip_suffix(is_quote));
+            quoted.is_some_and(|quoted| {
+                // French has a space within its quotes.
+                let spaced = quoted.strip_prefix(is_space).and_then(|q| q.strip_suffix(is_space));
+                quoted == label || spaced == Some(label)
+            })
+        };
+        self.0.match_indices(name).any(|(at, _)| {
+            let (before, rest) = (&self.0[..at], &self.0[at + name.len()..]);
+            !before.ends_with(goes_on) && !rest.starts_with(goes_on) && is_quoted(rest)
+        })
+    }
+}
+
+impl fmt::Debug for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unread(…)")
+    }
 }
 
 impl OdsError {
     /// An error of `kind` with its message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), detail: None, hint: None }
+        Self { kind, message: message.into(), detail: None, hint: None, unread: None }
     }
 
     /// The same error with a detail; an empty one is none.
@@ -235,12 +281,14 @@ impl From<CaughtError> for OdsError {
                 message: without_values(report.sql_error_code(), report.message()),
                 detail: None,
                 hint: report.hint().filter(|hint| !hint.is_empty()).map(str::to_owned),
+                unread: Unread::of(report.sql_error_code(), report.message()),
             },
             CaughtError::RustPanic { ereport, .. } => Self {
                 kind: ErrorKind::Bug,
                 message: ereport.message().to_owned(),
                 detail: None,
                 hint: None,
+                unread: None,
             },
         }
     }
@@ -291,6 +339,30 @@ mod tests {
         assert_eq!(without_values(code, "violates check"), "violates check");
         let code = PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION;
         assert_eq!(without_values(code, "value too long"), "value too long");
+    }
+
+    #[test]
+    fn a_label_is_known_in_any_language() {
+        for (message, is_it) in [
+            ("invalid input value for enum public.mood: \"worse\"", true),
+            ("ungültiger Eingabewert für Enum public.mood: »worse«", true),
+            ("valeur invalide pour l'enum public.mood : « worse »", true),
+            ("列挙型public.moodの不正な入力値: \"worse\"", true),
+            ("invalid input value for enum public.mood: \"even worse\"", false),
+            ("invalid input value for enum public.mood: \" worse\"", false),
+            ("invalid input value for enum public.mood: \"worse\" and more\"", false),
+            ("invalid input value for enum public.mood2: \"worse\"", false),
+            ("invalid input value for enum other.public.mood: \"worse\"", false),
+        ] {
+            let code = PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION;
+            let unread = Unread::of(code, message);
+            let found = unread.as_ref().map(|unread| unread.is_label("public.mood", "worse"));
+            assert_eq!(found, Some(is_it), "{message}");
+            assert!(!format!("{unread:?}").contains("worse"));
+        }
+        let long = "x".repeat(Unread::LONGEST + 1);
+        assert!(Unread::of(PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION, &long).is_none());
+        assert!(Unread::of(PgSqlErrorCode::ERRCODE_CHECK_VIOLATION, "violates").is_none());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::pg::wait::Deadline;
 use crate::pg::{encoding, owner};
 use crate::settings;
 use crate::source::check::Status;
+use crate::source::postgres::computed::{self, Computed};
 use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::describe::{self, Generated, ReplicaIdentity, Selection, SourceTable};
 use crate::source::postgres::local;
@@ -268,29 +269,22 @@ fn tell_of_generated(
     if source.columns.iter().all(|column| column.generated == Generated::No) {
         return Ok(());
     }
-    let found = connection.query(
-        "SELECT pg_catalog.format('ADD COLUMN %I %s GENERATED ALWAYS AS (%s) STORED', a.attname, \
-                pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.pg_get_expr(d.adbin, d.adrelid)), \
-                pg_catalog.quote_ident(a.attname) \
-         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
-         WHERE a.attrelid = $1::pg_catalog.oid AND a.attgenerated <> '' AND NOT a.attisdropped ORDER BY a.attnum",
-        &[Some(&source.oid.to_string())],
-        Deadline::after(settings::network_timeout()),
-    )?;
-    let all = |column| {
-        (0..found.len()).filter_map(|row| found.get(row, column)).collect::<Vec<_>>().join(", ")
-    };
+    let found = computed::describe(connection, source.oid)?;
+    let all = |part: fn(&Computed) -> &str| found.iter().map(part).collect::<Vec<_>>().join(", ");
     let message = format!(
         "generated columns of {} are left out, since changes do not carry them: {}",
         source.quoted_name(),
-        all(1)
+        all(|column| &column.quoted)
     );
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
         encoding::told(&message),
         "ods",
     )
-    .set_hint(encoding::told(&format!("To compute them here: ALTER TABLE {target} {};", all(0))))
+    .set_hint(encoding::told(&format!(
+        "To compute them here: ALTER TABLE {target} {};",
+        all(|column| &column.clause)
+    )))
     .report(PgLogLevel::NOTICE);
     Ok(())
 }
@@ -494,8 +488,8 @@ fn register(
 ) -> Result<i32> {
     let id = Spi::get_one_with_args::<i32>(
         "INSERT INTO ods.synced_table (relation, stream_id, source_schema, source_table, source_oid, \
-             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness, on_error, on_drift, column_choice) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING table_id",
+             transform, transform_columns, filter, on_delete, consumer, tier, max_staleness, on_error, on_drift, column_choice, type_schema, newest_attnum) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING table_id",
         &[
             table.relation.into(),
             stream.into(),
@@ -512,6 +506,8 @@ fn register(
             request.on_error.into(),
             request.on_drift.into(),
             if request.columns.is_some() { "listed" } else { "all" }.into(),
+            request.type_schema.into(),
+            source.columns.iter().map(|column| column.attnum).max().unwrap_or(0).into(),
         ],
     )
     .map_err(spi_error)?

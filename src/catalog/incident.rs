@@ -53,6 +53,22 @@ pub fn record_once(
     )
 }
 
+/// As [`record_once`], whatever is to be done by now: for what is found again by each session.
+pub fn record_first(
+    stream_id: i32,
+    table: Option<(pg_sys::Oid, &str)>,
+    kind: IncidentKind,
+    message: &str,
+    fix: Option<&str>,
+) -> Result<()> {
+    insert(
+        "NOT EXISTS (SELECT FROM ods.incident i \
+             WHERE i.stream_id = $1 AND i.relation IS NOT DISTINCT FROM $2::pg_catalog.regclass AND i.kind = $4 \
+               AND i.message = $5)",
+        &values(stream_id, table, kind, message, fix),
+    )
+}
+
 /// Adds an incident where `condition` on its values holds.
 fn insert(condition: &str, values: &[DatumWithOid<'_>]) -> Result<()> {
     execute(

@@ -224,6 +224,10 @@ pub struct SyncedTable {
     pub on_drift: OnDrift,
     /// Which of the source's columns were asked for.
     pub column_choice: ColumnChoice,
+    /// Where types of the source's own are made, where not beside the table.
+    pub type_schema: Option<String>,
+    /// Generated columns of the source above this number came later.
+    pub newest_attnum: i16,
     /// What it is doing.
     pub state: TableState,
     /// Whether a sweep is due.
@@ -277,6 +281,11 @@ impl SyncedTable {
         pgrx::spi::quote_qualified_identifier(&self.schema, &self.name)
     }
 
+    /// The schema in which types of the source's own are made.
+    pub fn type_schema(&self) -> &str {
+        self.type_schema.as_deref().unwrap_or(&self.schema)
+    }
+
     /// The statement that brings the table up to date.
     pub fn resume_sql(&self) -> String {
         resume_sql(&self.schema, &self.name)
@@ -319,7 +328,7 @@ fn find(condition: &str, id: i32) -> Result<Vec<SyncedTable>> {
     let sql = format!(
         "SELECT t.table_id, t.relation::pg_catalog.oid AS relation, n.nspname::text AS schema, \
                 c.relname::text AS name, t.source_schema, t.source_table, t.source_oid, \
-                t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, t.on_drift, t.column_choice, \
+                t.transform, t.transform_columns, t.filter, t.on_delete, t.on_error, t.on_drift, t.column_choice, t.type_schema, t.newest_attnum, \
                 s.passes_until, s.reshape_at IS NOT NULL AS is_reshaped, s.state, s.sweep, s.sweep_key, s.load_started_at, s.resync, s.rows_per_second \
          FROM ods.synced_table t \
          JOIN ods.table_state s USING (table_id) \
@@ -364,6 +373,8 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
             "all" => ColumnChoice::All,
             _ => ColumnChoice::Listed,
         },
+        type_schema: maybe(row, "type_schema"),
+        newest_attnum: need(row, "newest_attnum")?,
         state: TableState::parse(&state)?,
         sweep: if sweep == "due" { Sweep::Due } else { Sweep::None },
         sweep_key: maybe(row, "sweep_key").map(key::read),

@@ -9,7 +9,7 @@ mod user_sql;
 
 pub use hold::PATIENCE;
 
-use super::plan::is_other_key;
+use super::plan::{is_other_key, leaves_out_new};
 use super::{Seen, Step, fix};
 use crate::api::columns::Form;
 use crate::api::target::{ColumnPlan, is_collation};
@@ -54,7 +54,6 @@ struct Local {
     collation: Option<String>,
     /// Whether rows may come that say nothing of it.
     is_optional: bool,
-    is_generated: bool,
 }
 
 /// Refuses a table whose rows the source tells apart by other columns by now.
@@ -93,15 +92,12 @@ pub fn evolve(
 ) -> Result<Done> {
     let taken = try_steps(synced, steps, rewrites, connection)?;
     let name = synced.display();
-    for Told { what, undo } in taken.told {
+    let table = Some((synced.relation, name.as_str()));
+    for Told { what, fix, stays_so } in taken.told {
         let message = format!("{}: {what}", fix::source(synced));
-        incident::record(
-            stream_id,
-            Some((synced.relation, &name)),
-            IncidentKind::Drift,
-            &message,
-            undo.as_deref(),
-        )?;
+        // What is left out would be found again by each session.
+        let record = if stays_so { incident::record_first } else { incident::record };
+        record(stream_id, table, IncidentKind::Drift, &message, fix.as_deref())?;
     }
     if taken.reads_anew {
         table::read_anew(synced.id)?;
@@ -131,13 +127,15 @@ struct Taken {
 /// What was done, in words.
 struct Told {
     what: String,
-    /// Statements that bring back what went with it.
-    undo: Option<String>,
+    /// Statements that bring back what went with it, or take in what was left out.
+    fix: Option<String>,
+    /// Whether it is so until a person acts.
+    stays_so: bool,
 }
 
 impl From<String> for Told {
     fn from(what: String) -> Self {
-        Self { what, undo: None }
+        Self { what, fix: None, stays_so: false }
     }
 }
 
@@ -155,10 +153,11 @@ fn try_steps(
         user_sql::check(synced, step, steps)?;
     }
     let evolves = synced.on_drift == OnDrift::Evolve;
+    let adds = evolves && !leaves_out_new(synced);
     let mut types = BTreeMap::new();
     for step in steps {
         match step {
-            Step::Add(column) if evolves => {
+            Step::Add(column) if adds => {
                 let kind = local_type(connection, column)?;
                 check_names(column, &kind)?;
                 types.insert(column.attnum, Ok(kind));
@@ -171,6 +170,10 @@ fn try_steps(
             _ => {}
         }
     }
+    let left_out = match steps.iter().any(|step| matches!(step, Step::Add(_))) {
+        true => fix::transform(synced, steps)?,
+        false => None,
+    };
     if evolves && touches(synced, steps) {
         hold::take(synced)?;
     }
@@ -216,7 +219,8 @@ fn try_steps(
                 }
                 _ => {
                     let what = format!("{}, and is left out here", describe(synced, step));
-                    (what, Write::Nothing)
+                    told.push(Told { what, fix: left_out.clone(), stays_so: true });
+                    continue;
                 }
             },
         };
@@ -225,9 +229,8 @@ fn try_steps(
     }
     drop(writing);
     drop(acting);
-    let is_changed = written.iter().any(|write| !matches!(write, Write::Nothing));
+    let done = if written.is_empty() { Done::Unchanged } else { Done::Changed };
     written.into_iter().try_for_each(|write| write.run(synced.id))?;
-    let done = if is_changed { Done::Changed } else { Done::Unchanged };
     Ok(Taken { done, told, reads_anew })
 }
 
@@ -235,7 +238,7 @@ fn try_steps(
 fn touches(synced: &SyncedTable, steps: &[Step]) -> bool {
     steps.iter().any(|step| {
         let number = match step {
-            Step::Add(_) => return true,
+            Step::Add(_) => return !leaves_out_new(synced),
             Step::Drop(number) | Step::Rename(number, _) => *number,
             Step::Retype(column) => column.attnum,
         };
@@ -331,7 +334,7 @@ fn columns_of(relation: Oid) -> Result<BTreeMap<String, Local>> {
     Spi::connect(|client| {
         let rows = client
             .select(
-                "SELECT a.attname::text, a.atttypid, a.atttypmod, NOT a.attnotnull OR a.atthasdef, a.attgenerated <> '', \
+                "SELECT a.attname::text, a.atttypid, a.atttypmod, NOT a.attnotnull OR a.atthasdef, \
                         (SELECT pg_catalog.format('%I.%I', n.nspname, c.collname) FROM pg_catalog.pg_collation c \
                            JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace \
                           WHERE c.oid = a.attcollation AND c.oid <> t.typcollation) \
@@ -343,16 +346,10 @@ fn columns_of(relation: Oid) -> Result<BTreeMap<String, Local>> {
             .map_err(spi_error)?;
         rows.map(|row| {
             let kind = (row.get::<Oid>(2), row.get::<i32>(3));
-            match (row.get::<String>(1), kind, row.get::<bool>(4), row.get::<bool>(5)) {
-                (
-                    Ok(Some(name)),
-                    (Ok(Some(kind)), Ok(Some(modifier))),
-                    Ok(Some(is_optional)),
-                    Ok(Some(is_generated)),
-                ) => {
-                    let collation = row.get::<String>(6).ok().flatten();
-                    let kind = (kind, modifier);
-                    Ok((name, Local { kind, collation, is_optional, is_generated }))
+            match (row.get::<String>(1), kind, row.get::<bool>(4)) {
+                (Ok(Some(name)), (Ok(Some(kind)), Ok(Some(modifier))), Ok(Some(is_optional))) => {
+                    let collation = row.get::<String>(5).ok().flatten();
+                    Ok((name, Local { kind: (kind, modifier), collation, is_optional }))
                 }
                 _ => Err(OdsError::new(ErrorKind::Bug, "a column's catalog row is incomplete")),
             }
@@ -403,7 +400,7 @@ fn drop_column(
                 None => format!("{what}, and is dropped here"),
                 Some(_) => format!("{what}, and is dropped here with what was built on it"),
             };
-            Ok((Told { what, undo }, Write::Drop(number)))
+            Ok((Told { what, fix: undo, stays_so: false }, Write::Drop(number)))
         }
     }
 }
@@ -420,18 +417,10 @@ fn add(
     if column.name.starts_with("_ods_") {
         return Err(name_is_ours(synced, &column.name, steps)?);
     }
-    let local = kind.ensure(&synced.schema)?;
-    if let Some(here) = columns.get(&column.name) {
-        let is_free = !here.is_generated && !is_target(synced, &column.name, steps);
-        let same = is_free
-            && column.type_sql.as_deref() == Some(local.as_str())
-            && here.kind == (Oid::from(column.type_oid), column.type_modifier);
-        if !same {
-            return Err(name_is_taken(synced, &column.name, steps)?);
-        }
-        // One that was kept when the source had dropped its own.
-        let what = format!("{what}; the one here is used, and its rows are read again");
-        return Ok((what, Write::Add { column: column.clone(), local }));
+    let local = kind.ensure(synced.type_schema())?;
+    // Whoever made it, its values are not the source's, and would be lost.
+    if columns.contains_key(&column.name) {
+        return Err(name_is_taken(synced, &column.name, steps)?);
     }
     let collation = column.collation.as_deref().filter(|name| is_collation(name));
     let collation = collation.map(|name| format!(" COLLATE {name}")).unwrap_or_default();
@@ -440,20 +429,4 @@ fn add(
         format!("{what}, here too, and its rows are read again"),
         Write::Add { column: column.clone(), local },
     ))
-}
-
-/// Whether another column of the source is written to the one of that name here, after `steps`.
-fn is_target(synced: &SyncedTable, name: &str, steps: &[Step]) -> bool {
-    synced.columns.iter().any(|column| {
-        let is_gone = steps.contains(&Step::Drop(column.source_attnum));
-        let renamed = steps.iter().find_map(|step| match step {
-            Step::Rename(number, new) if *number == column.source_attnum => Some(new.as_str()),
-            _ => None,
-        });
-        let target = match own_name(column) {
-            Some(own) => Some(renamed.unwrap_or(own)),
-            None => column.target_name.as_deref(),
-        };
-        !is_gone && target == Some(name)
-    })
 }

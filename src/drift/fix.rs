@@ -3,6 +3,7 @@
 use super::Step;
 use crate::catalog::table::{ColumnChoice, SyncedColumn, SyncedTable, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::owner;
 use crate::source::postgres::quote::{comment, quote_ident};
 use pgrx::Spi;
 
@@ -79,7 +80,8 @@ pub fn again(
         },
         <[String]>::to_vec,
     );
-    let create = Spi::get_one_with_args::<String>(
+    // Whoever owns the table need not have any right on the catalog.
+    let create = owner::as_extension_owner(|| Spi::get_one_with_args::<String>(
         "SELECT pg_catalog.format('SELECT ods.create_synced_table(%L, server => %L, source => %L, consumer => %L, tier => %L', \
                     $2, s.server_name, pg_catalog.format('%I.%I', t.source_schema, t.source_table), t.consumer, t.tier) \
                 || coalesce(pg_catalog.format(', max_staleness => %L', t.max_staleness), '') \
@@ -87,14 +89,36 @@ pub fn again(
                 || pg_catalog.format(', key => %L', $4) \
                 || coalesce(pg_catalog.format(', transform => %L', t.transform), '') \
                 || coalesce(pg_catalog.format(', filter => %L', t.filter), '') \
+                || coalesce(pg_catalog.format(', type_schema => %L', t.type_schema), '') \
                 || pg_catalog.format(', on_delete => %L, on_drift => %L, on_error => %L);', t.on_delete, t.on_drift, t.on_error) \
            FROM ods.synced_table t JOIN ods.stream s USING (stream_id) WHERE t.table_id = $1",
         &[synced.id.into(), synced.display().into(), listed.into(), key.into()],
     )
-    .map_err(spi_error)?
+    .map_err(spi_error))?
     .unwrap_or_default();
     let name = pgrx::spi::quote_literal(synced.display());
     Ok(format!("SELECT ods.drop_synced_table({name});\n{change}\n{create}"))
+}
+
+/// Has the table synced again by a transform that speaks of new columns; none where there is no
+/// transform that leaves them out.
+pub fn transform(synced: &SyncedTable, steps: &[Step]) -> Result<Option<String>> {
+    if synced.transform.is_none() {
+        return Ok(None);
+    }
+    // The type is in the source's words, which run only where a person has read them.
+    let new = steps.iter().filter_map(|step| match step {
+        Step::Add(column) => Some(comment(&format!(
+            "ALTER TABLE {} ADD COLUMN {} {};",
+            synced.display(),
+            quote_ident(&column.name),
+            column.type_sql.as_deref().unwrap_or("…")
+        ))),
+        _ => None,
+    });
+    let first = comment("Then by a transform that speaks of it, once there is a column here:");
+    let change: Vec<String> = std::iter::once(first).chain(new).collect();
+    again(synced, &change.join("\n"), None, steps).map(Some)
 }
 
 /// What a column is named at the source after `steps`; none where it is gone.

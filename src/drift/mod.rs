@@ -6,6 +6,7 @@
 //! together, [`plan`] says what is to be done, [`evolve`] does it.
 
 pub mod ask;
+pub mod computed;
 pub mod evolve;
 pub mod fix;
 mod place;
@@ -13,7 +14,7 @@ mod plan;
 mod widen;
 
 pub use place::place;
-pub use plan::{Step, differs, is_mixed, key_now, key_said, plan};
+pub use plan::{Step, differs, is_mixed, key_now, key_said, leaves_out_new, plan, taken_over};
 
 /// A column of the source as it is to be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct Seen {
 /// concerns anybody any more.
 pub fn plan_now(known: &crate::catalog::table::SyncedTable, seen: &[Seen]) -> Vec<Step> {
     let mut steps = plan(known, seen);
-    if known.on_drift == crate::catalog::table::OnDrift::Ignore {
+    if leaves_out_new(known) {
         steps.retain(|step| !matches!(step, Step::Add(_)));
     }
     steps

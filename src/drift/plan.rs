@@ -1,7 +1,7 @@
 //! What has changed between the columns that were known and those that were seen. Pure.
 
 use super::Seen;
-use crate::catalog::table::{ColumnChoice, SyncedTable};
+use crate::catalog::table::{ColumnChoice, OnDrift, SyncedColumn, SyncedTable};
 use crate::decode::pgoutput::{Relation, ReplicaIdentity};
 use crate::source::postgres::describe::{self, SourceTable};
 use std::collections::HashSet;
@@ -56,10 +56,36 @@ pub fn is_mixed(known: &SyncedTable, steps: &[Step], seen: &[Seen]) -> bool {
     renamed.into_iter().any(|before| seen.iter().any(|now| now.name == before.source_name))
 }
 
-/// Whether new columns of the source concern a table: a list of columns, or a transform, says what
-/// there is here.
+/// Columns that are kept here, and whose name another column of the source has got without the stream
+/// having told of it: values of that one may have come under the name. A message tells by the order
+/// of columns, but not where only some are looked at, nor of a partition, which has an order of its own.
+pub fn taken_over<'k>(
+    known: &'k SyncedTable,
+    steps: &[Step],
+    seen: &[Seen],
+) -> Vec<&'k SyncedColumn> {
+    let is_told = known.column_choice == ColumnChoice::All
+        && known.members.iter().all(|member| member.oid == known.source_oid);
+    if known.on_drift != OnDrift::Ignore || is_told {
+        return Vec::new();
+    }
+    let columns = known.columns.iter();
+    columns
+        .filter(|column| steps.contains(&Step::Drop(column.source_attnum)))
+        .filter(|column| seen.iter().any(|now| now.name == column.source_name))
+        .collect()
+}
+
+/// Whether new columns of the source concern a table: a list of columns says what is asked for.
 pub fn wants_new(known: &SyncedTable) -> bool {
-    known.column_choice == ColumnChoice::All && known.transform.is_none()
+    known.column_choice == ColumnChoice::All
+}
+
+/// Whether new columns of the source are left out here, and told of: a transform says what there is
+/// here, or the table is to stay as it is.
+pub fn leaves_out_new(known: &SyncedTable) -> bool {
+    known.on_drift == OnDrift::Ignore
+        || (known.transform.is_some() && known.on_drift != OnDrift::Halt)
 }
 
 /// Whether a Relation message tells of other columns, or of another key, than are known. `left_out`

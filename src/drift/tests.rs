@@ -40,6 +40,8 @@ fn known(columns: Listed<'_>) -> SyncedTable {
         on_error: OnError::Park,
         on_drift: OnDrift::Evolve,
         column_choice: ColumnChoice::All,
+        type_schema: None,
+        newest_attnum: 0,
         state: TableState::Live,
         sweep: Sweep::None,
         sweep_key: None,

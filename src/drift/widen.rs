@@ -14,6 +14,9 @@ pub fn widens(from: Kind, to: Kind) -> bool {
     if from == to {
         return true;
     }
+    if let (Some(element), Some(wider)) = (element(from.0), element(to.0)) {
+        return widens((element, from.1), (wider, to.1));
+    }
     let ((from, narrow), (to, wide)) = (from, to);
     let longer = wide == -1 || (narrow != -1 && narrow <= wide);
     match (from, to) {
@@ -42,12 +45,38 @@ pub fn widens(from: Kind, to: Kind) -> bool {
 /// Whether Postgres writes every row anew when a column is widened so: where the bytes of a value
 /// are others.
 pub fn rewrites(from: Kind, to: Kind) -> bool {
+    if element(from.0).is_some() {
+        // Each array is taken apart, whatever its elements are.
+        return from != to;
+    }
     let ((from, narrow), (to, wide)) = (from, to);
     match from {
         pg_sys::BPCHAROID | pg_sys::BITOID => narrow != wide,
         pg_sys::NUMERICOID => narrow != -1 && wide != -1 && digits(narrow).1 != digits(wide).1,
         _ => from != to && from != pg_sys::VARCHAROID,
     }
+}
+
+/// The type of the elements of an array, whose modifier is theirs.
+fn element(array: Oid) -> Option<Oid> {
+    Some(match array {
+        pg_sys::INT2ARRAYOID => pg_sys::INT2OID,
+        pg_sys::INT4ARRAYOID => pg_sys::INT4OID,
+        pg_sys::INT8ARRAYOID => pg_sys::INT8OID,
+        pg_sys::FLOAT4ARRAYOID => pg_sys::FLOAT4OID,
+        pg_sys::FLOAT8ARRAYOID => pg_sys::FLOAT8OID,
+        pg_sys::NUMERICARRAYOID => pg_sys::NUMERICOID,
+        pg_sys::VARCHARARRAYOID => pg_sys::VARCHAROID,
+        pg_sys::BPCHARARRAYOID => pg_sys::BPCHAROID,
+        pg_sys::TEXTARRAYOID => pg_sys::TEXTOID,
+        pg_sys::BITARRAYOID => pg_sys::BITOID,
+        pg_sys::VARBITARRAYOID => pg_sys::VARBITOID,
+        pg_sys::TIMESTAMPARRAYOID => pg_sys::TIMESTAMPOID,
+        pg_sys::TIMESTAMPTZARRAYOID => pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMEARRAYOID => pg_sys::TIMEOID,
+        pg_sys::TIMETZARRAYOID => pg_sys::TIMETZOID,
+        _ => return None,
+    })
 }
 
 /// Whether there are no fewer digits before the point, and none fewer behind it.
@@ -98,6 +127,18 @@ mod tests {
             (plain(pg_sys::NUMERICOID), numeric(8, 2), false),
             ((pg_sys::BITOID, 3), (pg_sys::BITOID, 5), true),
             ((pg_sys::TIMESTAMPOID, 0), plain(pg_sys::TIMESTAMPOID), true),
+            (plain(pg_sys::INT4ARRAYOID), plain(pg_sys::INT8ARRAYOID), true),
+            (plain(pg_sys::INT8ARRAYOID), plain(pg_sys::INT4ARRAYOID), false),
+            (plain(pg_sys::INT4ARRAYOID), plain(pg_sys::INT8OID), false),
+            (plain(pg_sys::INT4OID), plain(pg_sys::INT8ARRAYOID), false),
+            ((pg_sys::VARCHARARRAYOID, 9), (pg_sys::VARCHARARRAYOID, 13), true),
+            ((pg_sys::VARCHARARRAYOID, 13), (pg_sys::VARCHARARRAYOID, 9), false),
+            (
+                (pg_sys::NUMERICARRAYOID, numeric(8, 2).1),
+                (pg_sys::NUMERICARRAYOID, numeric(12, 4).1),
+                true,
+            ),
+            (plain(pg_sys::VARCHARARRAYOID), plain(pg_sys::TEXTARRAYOID), true),
         ] {
             assert_eq!(widens(from, to), is_wider, "{from:?} {to:?}");
         }
@@ -115,6 +156,7 @@ mod tests {
             (numeric(8, 2), numeric(10, 4), true),
             (numeric(8, 2), plain(pg_sys::NUMERICOID), false),
             ((pg_sys::TIMESTAMPOID, 0), plain(pg_sys::TIMESTAMPOID), false),
+            ((pg_sys::VARCHARARRAYOID, 9), (pg_sys::VARCHARARRAYOID, 12), true),
         ] {
             assert_eq!(rewrites(from, to), wanted, "{from:?} {to:?}");
         }

@@ -10,7 +10,7 @@ use super::{guarded, release};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::fence;
 use crate::pg::utility::{Conversion, Slot, Statement, TableChange};
-use crate::pg::{extension, relcache, subscription as native};
+use crate::pg::{extension, relcache, subscription as native, types};
 use pgrx::pg_sys::Oid;
 
 type Pending = Box<dyn FnOnce() -> Result<()>>;
@@ -30,6 +30,9 @@ pub(super) fn before(statement: Statement) -> Result<Option<Pending>> {
         Statement::CreateRule { table } => twice(move || check_rule(table)),
         Statement::RenameColumn { table, column } => {
             twice(move || check_column(table, &column, "rename"))
+        }
+        Statement::RenameAttribute { composite, attribute } => {
+            twice(move || check_attribute(composite, &attribute, "rename"))
         }
         Statement::RenameConstraint { table, constraint } => {
             match relcache::constraint_index(table, &constraint) {
@@ -225,6 +228,35 @@ pub(super) fn check_column(table: Oid, column: &str, verb: &str) -> Result<()> {
         format_args!("{verb} column \"{column}\" of synced table \"{}\"", relcache::name(table)),
         "Its stream writes that column.",
     ))
+}
+
+/// Refuses a change of an attribute of a composite type that a column is made of which a stream writes.
+pub(super) fn check_attribute(composite: Oid, attribute: &str, verb: &str) -> Result<()> {
+    match synced::tables().into_iter().find(|root| is_used_by(composite, *root)) {
+        Some(root) => Err(refuse_attribute(root, composite, attribute, verb)),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn refuse_attribute(root: Oid, composite: Oid, attribute: &str, verb: &str) -> OdsError {
+    refuse(
+        root,
+        format_args!(
+            "{verb} attribute \"{attribute}\" of type \"{}\", of which synced table \"{}\" has a column",
+            relcache::name(composite),
+            relcache::name(root)
+        ),
+        "Its stream writes that column, with the attributes that the type has at the source.",
+    )
+}
+
+/// Whether the stream of `root` writes a column of that composite, or of what is made of it.
+pub(super) fn is_used_by(composite: Oid, root: Oid) -> bool {
+    if guarded(root).is_none() || fence::lets_rows_in() {
+        return false;
+    }
+    let mut columns = relcache::columns(root).into_iter();
+    columns.any(|(name, kind)| types::is_made_of(kind, composite) && is_streamed(root, &name))
 }
 
 pub(super) fn check_key_index(index: Oid, verb: &str) -> Result<()> {

@@ -1,9 +1,10 @@
-//! Drops that would take something from under a stream: partitions, columns and keys.
+//! Drops that would take something from under a stream: partitions, columns, what those are made of, and
+//! keys.
 //!
 //! Whatever statement drops them, by name or by a cascade, each is noted as it goes. At the end of
 //! the statement it is a loss only where the synced table still stands.
 
-use super::ddl::{check_column, check_key_index, refuse};
+use super::ddl::{check_column, check_key_index, is_used_by, refuse, refuse_attribute};
 use super::{guarded, synced};
 use crate::error::{OdsError, Result};
 use crate::fence;
@@ -18,6 +19,13 @@ enum Lost {
     Relation(Oid),
     /// A column.
     Column(i16),
+    /// An attribute of a composite type that a column is made of.
+    Attribute {
+        /// The relation that has the type's columns.
+        composite: Oid,
+        /// Its number.
+        number: i16,
+    },
 }
 
 struct Loss {
@@ -46,6 +54,12 @@ pub(super) fn note(relation: Oid, part: Part, recall: Recall) -> Result<()> {
 fn loss(relation: Oid, part: Part) -> Option<Loss> {
     if let Part::Column(number) = part {
         let name = relcache::column_name(relation, number)?;
+        if relcache::kind(relation) == Some('c') {
+            let root = synced::tables().into_iter().find(|root| is_used_by(relation, *root))?;
+            let refusal = refuse_attribute(root, relation, &name, "drop");
+            let lost = Lost::Attribute { composite: relation, number };
+            return Some(Loss { table: root, lost, refusal });
+        }
         let refusal = check_column(relation, &name, "drop").err()?;
         return Some(Loss { table: relation, lost: Lost::Column(number), refusal });
     }
@@ -88,6 +102,11 @@ impl Loss {
         let is_gone = match self.lost {
             Lost::Relation(relation) => relcache::kind(relation).is_none(),
             Lost::Column(number) => relcache::column_type(self.table, number).is_none(),
+            // Where the whole type went, so did the columns that were made of it.
+            Lost::Attribute { composite, number } => {
+                relcache::kind(composite).is_some()
+                    && relcache::column_type(composite, number).is_none()
+            }
         };
         is_gone && relcache::kind(self.table).is_some() && synced::root_of(self.table).is_some()
     }

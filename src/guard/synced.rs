@@ -61,6 +61,12 @@ pub(super) fn root_of(relation: Oid) -> Option<Oid> {
     })
 }
 
+/// All synced tables of this database.
+pub(super) fn tables() -> Vec<Oid> {
+    read_if_old();
+    RELATIONS.with_borrow(|relations| relations.synced.keys().copied().collect())
+}
+
 /// The id in the catalog of the synced table `relation`.
 pub(super) fn id_of(relation: Oid) -> Option<i32> {
     read_if_old();

@@ -31,6 +31,7 @@ pub mod subscription;
 pub mod subxact;
 pub mod threads;
 pub mod top_level;
+pub mod types;
 pub mod utility;
 pub mod wait;
 pub mod xact;

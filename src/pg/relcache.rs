@@ -157,6 +157,14 @@ pub fn type_of_column(relation: Oid, name: &str) -> Option<Oid> {
     column_type(relation, number)
 }
 
+/// Names and types of the columns of `relation`.
+pub fn columns(relation: Oid) -> Vec<(String, Oid)> {
+    let count = class_row(relation, |class| class.relnatts).unwrap_or(0);
+    (1..=count)
+        .filter_map(|number| Some((column_name(relation, number)?, column_type(relation, number)?)))
+        .collect()
+}
+
 /// The partitioned tables above `relation`, the nearest first; empty if it is not a partition.
 pub fn ancestors(relation: Oid) -> Vec<Oid> {
     // SAFETY: syscache and pg_inherits look-ups, asked only of relations that are partitions.

@@ -76,6 +76,8 @@ pub enum Statement {
     CreateRule { table: Oid },
     /// `ALTER TABLE … RENAME COLUMN`
     RenameColumn { table: Oid, column: String },
+    /// `ALTER TYPE … RENAME ATTRIBUTE`, of the composite whose columns `composite` has
+    RenameAttribute { composite: Oid, attribute: String },
     /// `ALTER TABLE … RENAME CONSTRAINT`
     RenameConstraint { table: Oid, constraint: String },
     /// `ALTER INDEX … RENAME`
@@ -290,7 +292,7 @@ unsafe fn parents(create: &pg_sys::CreateStmt) -> Option<Vec<Oid>> {
 
 unsafe fn rename(rename: &pg_sys::RenameStmt) -> Option<Statement> {
     use pg_sys::ObjectType as O;
-    // SAFETY: `relation` is set for columns, constraints and indexes; `object` is a String node
+    // SAFETY: `relation` is set for columns, attributes, constraints and indexes; `object` is a String node
     // for a server; `subname` names the column, the constraint or the database.
     unsafe {
         let subname = || string(rename.subname);
@@ -298,6 +300,10 @@ unsafe fn rename(rename: &pg_sys::RenameStmt) -> Option<Statement> {
             O::OBJECT_COLUMN => Some(Statement::RenameColumn {
                 table: resolve(rename.relation)?,
                 column: subname(),
+            }),
+            O::OBJECT_ATTRIBUTE => Some(Statement::RenameAttribute {
+                composite: resolve(rename.relation)?,
+                attribute: subname(),
             }),
             O::OBJECT_TABCONSTRAINT => Some(Statement::RenameConstraint {
                 table: resolve(rename.relation)?,

@@ -23,10 +23,13 @@ pub fn may_lack_label(error: &OdsError) -> bool {
 }
 
 /// What becomes of labels that have another name at the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renames {
+#[derive(Clone, Copy, Debug)]
+pub enum Renames<'e> {
     /// They wait: rows are yet to come that have the old ones.
     Wait,
+    /// Only that is made whose new label this error says to be lacking: rows from here on have it.
+    /// Others may be yet to come.
+    Lacking(&'e OdsError),
     /// They are made.
     Made,
 }
@@ -40,7 +43,7 @@ pub struct Asked {
 
 impl Asked {
     /// What becomes of renamed labels where the stream has reached `position`.
-    pub fn renames_at(&self, position: Lsn) -> Renames {
+    pub fn renames_at(&self, position: Lsn) -> Renames<'static> {
         if self.until <= position { Renames::Made } else { Renames::Wait }
     }
 }
@@ -62,6 +65,8 @@ struct Local {
     column_type: u32,
     schema: String,
     name: String,
+    /// Its name in what Postgres says of it.
+    formatted: String,
 }
 
 /// An enum of the source that a column's type is, or is made of.
@@ -82,7 +87,7 @@ pub fn ask(access: &ServerAccess, stream_id: i32) -> Result<Option<Asked>> {
 
 /// Gives the enums of a stream's tables the labels that the source was found to have. Not inside a
 /// transaction.
-pub fn give(stream_id: i32, asked: &Asked, renames: Renames) -> Result<Given> {
+pub fn give(stream_id: i32, asked: &Asked, renames: Renames<'_>) -> Result<Given> {
     let local = xact::in_transaction(|| local_enums(stream_id))?;
     let mut given = Given::default();
     let of_source = |here: &Local| {
@@ -105,13 +110,22 @@ pub fn give(stream_id: i32, asked: &Asked, renames: Renames) -> Result<Given> {
             Some(Changes::Added(changes)) => change(stream_id, here, &changes),
             Some(Changes::Renamed(changes)) => {
                 if !is_one() || has_other_users(stream_id, here)? {
-                    return tell_shared(stream_id, here, &changes).map(|()| false);
+                    let all: Vec<String> = changes.into_iter().map(|(_, sql)| sql).collect();
+                    return tell_shared(stream_id, here, &all).map(|()| false);
                 }
-                if renames == Renames::Wait {
-                    given.renames_wait = true;
+                let is_made = |label: &str| match renames {
+                    Renames::Wait => false,
+                    Renames::Lacking(error) => here.lacks(error, label),
+                    Renames::Made => true,
+                };
+                let (made, waiting): (Vec<_>, Vec<_>) =
+                    changes.into_iter().partition(|(label, _)| is_made(label));
+                given.renames_wait |= !waiting.is_empty();
+                if made.is_empty() {
                     return Ok(false);
                 }
-                change(stream_id, here, &changes)
+                let made: Vec<String> = made.into_iter().map(|(_, sql)| sql).collect();
+                change(stream_id, here, &made)
             }
             None => tell_unlike(stream_id, here, &there.labels).map(|()| false),
         })?;
@@ -123,6 +137,11 @@ impl Local {
     fn is_same(&self, other: &Self) -> bool {
         (&self.schema, &self.name) == (&other.schema, &other.name)
     }
+
+    /// Whether an error says that a value is a label that this enum doesn't have.
+    fn lacks(&self, error: &OdsError, label: &str) -> bool {
+        error.unread.as_ref().is_some_and(|unread| unread.is_label(&self.formatted, label))
+    }
 }
 
 /// What makes labels others, as what follows `ALTER TYPE`.
@@ -130,8 +149,8 @@ impl Local {
 enum Changes {
     /// There are new ones.
     Added(Vec<String>),
-    /// They have other names, in every row that holds them.
-    Renamed(Vec<String>),
+    /// They have other names, in every row that holds them: each with the new one.
+    Renamed(Vec<(String, String)>),
 }
 
 /// What makes the labels here those of the source; none where that can't be told. A label never
@@ -160,7 +179,10 @@ fn changes(here: &[String], there: &[String]) -> Option<Changes> {
         Changes::Renamed(
             renamed
                 .iter()
-                .map(|(old, new)| format!("RENAME VALUE {} TO {}", quote(old), quote(new)))
+                .map(|(old, new)| {
+                    let sql = format!("RENAME VALUE {} TO {}", quote(old), quote(new));
+                    ((*new).clone(), sql)
+                })
                 .collect(),
         )
     })
@@ -287,7 +309,7 @@ WITH RECURSIVE part (relation, column_type, oid) AS (
         UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd'
         UNION ALL SELECT x.atttypid FROM pg_catalog.pg_attribute x
                   WHERE t.typtype = 'c' AND x.attrelid = t.typrelid AND x.attnum > 0 AND NOT x.attisdropped) n (oid))
-SELECT p.relation::pg_catalog.oid, p.relation::text, p.column_type, n.nspname::text, t.typname::text
+SELECT p.relation::pg_catalog.oid, p.relation::text, p.column_type, n.nspname::text, t.typname::text, pg_catalog.format_type(t.oid, NULL)
 FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.oid AND t.typtype = 'e'
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace";
 
@@ -304,6 +326,7 @@ fn local_enums(stream_id: i32) -> Result<Vec<Local>> {
                 column_type: oid(3)?.to_u32(),
                 schema: text(4)?,
                 name: text(5)?,
+                formatted: text(6)?,
             })
         })
         .collect()
@@ -371,7 +394,10 @@ mod unit {
             ("a b", "c b d", None),
         ] {
             let found = changes(&labels(here), &labels(there)).map(|changes| match changes {
-                Changes::Added(changes) | Changes::Renamed(changes) => changes.join("; "),
+                Changes::Added(changes) => changes.join("; "),
+                Changes::Renamed(changes) => {
+                    changes.into_iter().map(|(_, sql)| sql).collect::<Vec<_>>().join("; ")
+                }
             });
             assert_eq!(found.as_deref(), wanted, "{here} > {there}");
         }

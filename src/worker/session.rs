@@ -207,6 +207,10 @@ impl<'e> Session<'e> {
         let committed = self.applier.commit(&self.position.to_string(), self.fresh.get())?;
         self.committed();
         self.reload_due |= committed.reads_anew;
+        if committed.sets_aside {
+            // Indexes that were set aside for its load are built now.
+            board::wake_maintenance();
+        }
         self.entry.add_rows(committed.rows, std::mem::take(&mut self.transactions));
         Ok(())
     }

@@ -19,6 +19,8 @@ mod drift;
 mod drift_kinds;
 mod drift_places;
 mod drift_steps;
+mod drift_told;
+mod drift_types;
 mod drop;
 mod encodings;
 mod evolve;

@@ -19,6 +19,8 @@ pub struct Committed {
     pub rows: u64,
     /// Whether a table is to be read anew: the catalog says which.
     pub reads_anew: bool,
+    /// Whether a table was set aside: what waited for its load to end may be done now.
+    pub sets_aside: bool,
 }
 
 impl Applier {
@@ -26,7 +28,9 @@ impl Applier {
     pub fn commit(&mut self, position: &str, fresh_as_of: Option<i64>) -> Result<Committed> {
         self.flush()?;
         self.open();
+        let mut sets_aside = false;
         for (id, error) in std::mem::take(&mut self.failing) {
+            sets_aside = true;
             if let Some(table) = self.tables.get_mut(&id) {
                 set_aside(self.stream_id, id, &table.synced, &error)?;
                 table.synced.state = TableState::Failed;
@@ -41,6 +45,7 @@ impl Applier {
                 // What can't be kept is not lost: the table is read anew once that is mended.
                 Err(error) if error.kind.retry() == Retry::Never => {
                     set_aside(self.stream_id, *id, &table.synced, &error)?;
+                    sets_aside = true;
                     table.synced.state = TableState::Failed;
                     table.parking.clear();
                     continue;
@@ -84,7 +89,7 @@ impl Applier {
         if let Some(lsn) = xact::commit_async_then_lsn() {
             self.local_lsn = Some(lsn);
         }
-        Ok(Committed { rows: std::mem::take(&mut self.rows_written), reads_anew })
+        Ok(Committed { rows: std::mem::take(&mut self.rows_written), reads_anew, sets_aside })
     }
 
     /// Adds the counts of rows applied to the catalog; part of the next commit.

@@ -1,7 +1,7 @@
 //! Tables whose columns change while they are followed.
 
 use super::{Applier, Table};
-use crate::catalog::table::{self, OnDrift, TableState};
+use crate::catalog::table::{self, TableState};
 use crate::decode::lsn::Lsn;
 use crate::decode::pgoutput::Relation;
 use crate::drift;
@@ -50,7 +50,7 @@ impl Applier {
             // Keys that are parked, or no longer are, and that the commit is yet to store.
             opened.parking = before.parking;
             opened.read_at = before.read_at;
-            if opened.synced.on_drift == OnDrift::Ignore {
+            if drift::leaves_out_new(&opened.synced) {
                 opened.left_out = before.left_out;
             }
         }
@@ -75,7 +75,11 @@ impl Applier {
     /// Does not ask again about columns of these names.
     pub fn leave_out(&mut self, id: i32, names: impl IntoIterator<Item = String>) {
         if let Some(table) = self.tables.get_mut(&id) {
-            table.left_out.extend(names);
+            // One that is followed now is another column where the name comes back.
+            let columns = &table.synced.columns;
+            let is_followed =
+                |name: &String| columns.iter().any(|known| known.source_name == *name);
+            table.left_out.extend(names.into_iter().filter(|name| !is_followed(name)));
         }
     }
 

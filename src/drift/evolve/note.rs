@@ -7,8 +7,6 @@ use pgrx::pg_sys::Oid;
 
 /// What the catalog takes note of, once we are who owns it again.
 pub enum Write {
-    /// Nothing is known that was not.
-    Nothing,
     /// A column is no longer followed.
     Drop(i16),
     /// A column has another name, and maybe another one here.
@@ -30,7 +28,6 @@ impl Write {
     /// Writes it.
     pub fn run(self, id: i32) -> Result<()> {
         match self {
-            Self::Nothing => Ok(0),
             Self::Drop(number) => execute(
                 "DELETE FROM ods.synced_column WHERE table_id = $1 AND source_attnum = $2",
                 &[id.into(), number.into()],

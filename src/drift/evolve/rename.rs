@@ -75,7 +75,17 @@ pub fn name_is_taken(synced: &SyncedTable, name: &str, steps: &[Step]) -> Result
         let first = format!(
             "ALTER TABLE {table} RENAME COLUMN {name} TO …;  -- the one here that isn't the source's"
         );
-        fix::resume_after(synced, first)
+        let change = comment("Its values here are lost then.");
+        let adopt = fix::again(synced, &change, None, steps)?;
+        let adopt: Vec<String> = adopt.lines().map(comment).collect();
+        format!(
+            "{}\n{}\n{}",
+            fix::resume_after(synced, first),
+            comment(
+                "Or have it hold the source's values from now on, where its type is that of the source:"
+            ),
+            adopt.join("\n")
+        )
     };
     Ok(fix::halt(synced, what, fix))
 }

@@ -49,7 +49,7 @@ pub fn retype(
     let Some((target, local)) = target.and_then(|name| Some((name, columns.get(name)?))) else {
         // Only a transform reads it, which does not speak of it.
         let kind = new.kind.ok_or_else(|| OdsError::new(ErrorKind::Bug, "a type is not known"))?;
-        let local = kind.clone()?.ensure(&synced.schema)?;
+        let local = kind.clone()?.ensure(synced.type_schema())?;
         return Ok((what, note(Some(local))));
     };
     let name = quote_ident(target);
@@ -80,7 +80,7 @@ pub fn retype(
         local.collation.as_deref().map(|name| format!(" COLLATE {name}")).unwrap_or_default();
     // Bits that are too few are no assignment, as they would be for characters.
     let using = match to.0 {
-        pg_sys::BITOID => format!(" USING {name}::{type_sql}"),
+        pg_sys::BITOID | pg_sys::BITARRAYOID => format!(" USING {name}::{type_sql}"),
         _ => String::new(),
     };
     super::alter(synced, format_args!("ALTER COLUMN {name} TYPE {type_sql}{collation}{using}"))?;
@@ -91,7 +91,7 @@ pub fn retype(
 fn conversion(synced: &SyncedTable, name: &str, new: &New<'_>) -> Result<String> {
     let table = synced.display();
     let found = match new.kind {
-        Some(Ok(kind)) => resolve(&kind.name_in(&synced.schema), new.seen.type_modifier)?,
+        Some(Ok(kind)) => resolve(&kind.name_in(synced.type_schema()), new.seen.type_modifier)?,
         _ => None,
     };
     Ok(match found {

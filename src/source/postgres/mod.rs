@@ -1,6 +1,7 @@
 //! A Postgres database as a source: its options, connections and what it is asked about itself.
 
 pub mod checkup;
+pub mod computed;
 pub mod connect;
 pub mod describe;
 pub mod establish;

@@ -460,7 +460,7 @@ fn take_over(connection: &mut Connection, synced: &SyncedTable, anew: &Published
     xact::in_transaction(|| {
         begin_again(synced.id, Sweep::Due)?;
         table::execute(
-            "UPDATE ods.synced_table SET source_oid = $2 WHERE table_id = $1",
+            "UPDATE ods.synced_table SET source_oid = $2, newest_attnum = 0 WHERE table_id = $1",
             &[synced.id.into(), Oid::from(anew.root).into()],
         )?;
         // Numbers are another table's: a column is the one of its name, or has a number of nobody's.

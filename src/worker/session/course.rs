@@ -39,20 +39,26 @@ impl Session<'_> {
     /// Gives enums the labels that the source has added or renamed: with them, the same changes can be
     /// read. Where there are none, changes are looked for that can't be applied.
     pub(super) fn mend_labels(&mut self, error: OdsError) -> Result<()> {
-        let (stream, ends) = (self.stream.id, self.sent_end.max(self.position));
+        let (stream, mut ends) = (self.stream.id, self.sent_end.max(self.position));
         if let Some(asked) = enums::ask(&self.access, stream)? {
-            // One by one, all before the transaction that failed are committed, and have the old ones.
-            let renames = match self.course.singly_until {
-                Some(_) => enums::Renames::Made,
-                None => enums::Renames::Wait,
+            // One by one, all before the transaction that failed are committed, and have the old label
+            // of what it has by the new one. Of other labels rows may be yet to come by the old one.
+            let is_single = self.course.singly_until.is_some();
+            let renames = match asked.renames_at(self.stored) {
+                enums::Renames::Wait if is_single => enums::Renames::Lacking(&error),
+                renames => renames,
             };
             let given = enums::give(stream, &asked, renames)?;
-            if given.renames_wait {
+            if given.renames_wait && !is_single {
                 self.course.singly_until = Some(ends);
                 return Ok(());
             }
             if given.has_changed {
                 return Ok(());
+            }
+            if given.renames_wait && self.position > self.stored {
+                // What comes after this transaction may have the labels that wait.
+                ends = self.position;
             }
         }
         self.course.asked_until = Some(ends);

@@ -10,7 +10,9 @@ use crate::drift::{self, Step, ask, fix};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::libpq::Connection;
 use crate::pg::{subxact, xact};
+use crate::source::postgres::computed;
 use crate::source::postgres::describe::SourceTable;
+use crate::source::postgres::quote::quote_ident;
 use crate::source::postgres::upkeep::Heartbeat;
 use crate::worker::enums::Renames;
 use std::time::{Duration, Instant};
@@ -114,6 +116,15 @@ impl Session<'_> {
             if taken == Taken::Followed {
                 let stream = &self.stream;
                 let is_mixed = drift::is_mixed(&synced, &steps, &seen);
+                for column in drift::taken_over(&synced, &steps, &seen) {
+                    let name = column.target_name.as_deref().unwrap_or(&column.source_name);
+                    self.applier.within(|_| tell_taken_over(stream.id, &synced, name))?;
+                }
+                if drift::computed::are_new(&synced, source) {
+                    let found = computed::describe(&mut connection, synced.source_oid)?;
+                    self.applier
+                        .within(|_| drift::computed::tell(stream.id, &synced, &found, &seen))?;
+                }
                 reads_anew = self.applier.within(|_| {
                     let reads_anew = pending.finding.settle(stream, &synced)?;
                     if is_mixed {
@@ -212,7 +223,7 @@ impl Session<'_> {
     ) -> Result<Taken> {
         let stream = self.stream.id;
         let mut steps = steps.to_vec();
-        if synced.on_drift == OnDrift::Ignore {
+        if drift::leaves_out_new(synced) {
             // Which has been told before.
             steps.retain(|step| match step {
                 Step::Add(column) => !self.applier.is_left_out(synced.id, &column.name),
@@ -330,6 +341,19 @@ impl Session<'_> {
         self.reload_due = true;
         Ok(())
     }
+}
+
+/// Says that a column here that was to keep its last values may hold some of another one's.
+fn tell_taken_over(stream: i32, synced: &SyncedTable, column: &str) -> Result<()> {
+    let (table, column) = (synced.display(), quote_ident(column));
+    let message = format!(
+        "{}: the column of {column} was dropped, and another one has its name: values of that one may stand in {column} here, in rows that came before this was found",
+        fix::source(synced)
+    );
+    let fix =
+        format!("SELECT * FROM {table} ORDER BY _ods_synced_at DESC;  -- the rows that came last");
+    let table = Some((synced.relation, table.as_str()));
+    incident::record(stream, table, IncidentKind::Drift, &message, Some(&fix))
 }
 
 /// Whether rows of a relation are rows of the table, as that is now.
