@@ -3,7 +3,6 @@
 use super::table::execute;
 use crate::error::Result;
 use crate::pg::encoding;
-use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 
 /// The kinds of incident, as `ods.incidents` names them.
@@ -36,66 +35,32 @@ impl IncidentKind {
     }
 }
 
-/// Records an incident unless it is known, whatever has happened since: for what stays so until a
-/// person acts.
-pub fn record_once(
-    stream_id: i32,
-    table: Option<(pg_sys::Oid, &str)>,
-    kind: IncidentKind,
-    message: &str,
-    fix: Option<&str>,
-) -> Result<()> {
-    insert(
-        "NOT EXISTS (SELECT FROM ods.incident i \
-             WHERE i.stream_id = $1 AND i.relation IS NOT DISTINCT FROM $2::pg_catalog.regclass AND i.kind = $4 \
-               AND i.message = $5 AND i.fix IS NOT DISTINCT FROM $6)",
-        &values(stream_id, table, kind, message, fix),
-    )
+/// When an incident is not worth telling again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unless {
+    /// The same message is the latest of its kind.
+    Latest,
+    /// It is known with the same fix, whatever has happened since: for what stays so until a person acts.
+    Known,
+    /// It is known with whatever fix: for what is found again by each session.
+    Told,
 }
 
-/// As [`record_once`], whatever is to be done by now: for what is found again by each session.
-pub fn record_first(
-    stream_id: i32,
-    table: Option<(pg_sys::Oid, &str)>,
-    kind: IncidentKind,
-    message: &str,
-    fix: Option<&str>,
-) -> Result<()> {
-    insert(
-        "NOT EXISTS (SELECT FROM ods.incident i \
-             WHERE i.stream_id = $1 AND i.relation IS NOT DISTINCT FROM $2::pg_catalog.regclass AND i.kind = $4 \
-               AND i.message = $5)",
-        &values(stream_id, table, kind, message, fix),
-    )
-}
-
-/// Adds an incident where `condition` on its values holds.
-fn insert(condition: &str, values: &[DatumWithOid<'_>]) -> Result<()> {
-    execute(
-        &format!(
-            "INSERT INTO ods.incident (stream_id, relation, table_name, kind, message, fix) \
-             SELECT $1, $2, $3, $4, $5, $6 WHERE {condition}"
-        ),
-        values,
-    )?;
-    Ok(())
-}
-
-fn values<'v>(
-    stream_id: i32,
-    table: Option<(pg_sys::Oid, &'v str)>,
-    kind: IncidentKind,
-    message: &str,
-    fix: Option<&str>,
-) -> [DatumWithOid<'v>; 6] {
-    [
-        stream_id.into(),
-        table.map(|(relation, _)| relation).into(),
-        table.map(|(_, name)| name).into(),
-        kind.name().into(),
-        encoding::told(message).into(),
-        fix.map(encoding::told).into(),
-    ]
+impl Unless {
+    /// Whether an incident of the values `$1` to `$6` is new.
+    fn is_new(self) -> String {
+        let same = "FROM ods.incident i \
+             WHERE i.stream_id = $1 AND i.relation IS NOT DISTINCT FROM $2::pg_catalog.regclass AND i.kind = $4";
+        match self {
+            Self::Latest => format!(
+                "$5 IS DISTINCT FROM (SELECT i.message {same} ORDER BY i.incident_id DESC LIMIT 1)"
+            ),
+            Self::Known => format!(
+                "NOT EXISTS (SELECT {same} AND i.message = $5 AND i.fix IS NOT DISTINCT FROM $6)"
+            ),
+            Self::Told => format!("NOT EXISTS (SELECT {same} AND i.message = $5)"),
+        }
+    }
 }
 
 /// Records an incident, once: the same message is not repeated while it is the latest of its kind.
@@ -106,10 +71,32 @@ pub fn record(
     message: &str,
     fix: Option<&str>,
 ) -> Result<()> {
-    insert(
-        "$5 IS DISTINCT FROM (SELECT i.message FROM ods.incident i \
-             WHERE i.stream_id = $1 AND i.relation IS NOT DISTINCT FROM $2::pg_catalog.regclass AND i.kind = $4 \
-             ORDER BY i.incident_id DESC LIMIT 1)",
-        &values(stream_id, table, kind, message, fix),
-    )
+    record_unless(Unless::Latest, stream_id, table, kind, message, fix)
+}
+
+/// Records an incident where it is worth telling.
+pub fn record_unless(
+    unless: Unless,
+    stream_id: i32,
+    table: Option<(pg_sys::Oid, &str)>,
+    kind: IncidentKind,
+    message: &str,
+    fix: Option<&str>,
+) -> Result<()> {
+    execute(
+        &format!(
+            "INSERT INTO ods.incident (stream_id, relation, table_name, kind, message, fix) \
+             SELECT $1, $2, $3, $4, $5, $6 WHERE {}",
+            unless.is_new()
+        ),
+        &[
+            stream_id.into(),
+            table.map(|(relation, _)| relation).into(),
+            table.map(|(_, name)| name).into(),
+            kind.name().into(),
+            encoding::told(message).into(),
+            fix.map(encoding::told).into(),
+        ],
+    )?;
+    Ok(())
 }

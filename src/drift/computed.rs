@@ -2,7 +2,7 @@
 //! them, so they are left out whatever `on_drift` says, and a person is told what computes them here.
 
 use super::{Seen, fix, plan_now};
-use crate::catalog::incident::{self, IncidentKind};
+use crate::catalog::incident::{self, IncidentKind, Unless};
 use crate::catalog::table::{ColumnChoice, SyncedTable, execute};
 use crate::error::Result;
 use crate::pg::relcache;
@@ -37,7 +37,8 @@ pub fn tell(stream_id: i32, synced: &SyncedTable, found: &[Computed], seen: &[Se
             None => format!("{first}\nALTER TABLE {name} {};", column.clause),
         };
         let table = Some((synced.relation, name.as_str()));
-        incident::record_first(stream_id, table, IncidentKind::Drift, &message, Some(&fix))?;
+        let (unless, kind) = (Unless::Told, IncidentKind::Drift);
+        incident::record_unless(unless, stream_id, table, kind, &message, Some(&fix))?;
     }
     let newest = found.iter().map(|column| column.attnum).max();
     execute(

@@ -15,7 +15,7 @@ use crate::api::columns::Form;
 use crate::api::target::{ColumnPlan, is_collation};
 use crate::api::types::{self, LocalType};
 use crate::apply::statements::quote_ident;
-use crate::catalog::incident::{self, IncidentKind};
+use crate::catalog::incident::{self, IncidentKind, Unless};
 use crate::catalog::table::{self, OnDrift, SyncedColumn, SyncedTable, execute, spi_error};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::guard::Writing;
@@ -96,8 +96,9 @@ pub fn evolve(
     for Told { what, fix, stays_so } in taken.told {
         let message = format!("{}: {what}", fix::source(synced));
         // What is left out would be found again by each session.
-        let record = if stays_so { incident::record_first } else { incident::record };
-        record(stream_id, table, IncidentKind::Drift, &message, fix.as_deref())?;
+        let unless = if stays_so { Unless::Told } else { Unless::Latest };
+        let fix = fix.as_deref();
+        incident::record_unless(unless, stream_id, table, IncidentKind::Drift, &message, fix)?;
     }
     if taken.reads_anew {
         table::read_anew(synced.id)?;

@@ -291,7 +291,9 @@ fn tell(stream_id: i32, here: &Local, message: &str, fix: Option<&str>) -> Resul
     let kind = incident::IncidentKind::Drift;
     match fix {
         // It stays so until a person acts.
-        Some(_) => incident::record_once(stream_id, table, kind, message, fix),
+        Some(_) => {
+            incident::record_unless(incident::Unless::Known, stream_id, table, kind, message, fix)
+        }
         None => incident::record(stream_id, table, kind, message, fix),
     }
 }

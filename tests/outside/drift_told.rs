@@ -1,6 +1,7 @@
 //! Changes of a source's columns that are left out here, or that only a person can decide about: each
 //! is told, with what to do. `docs/drift.md` names each of these tests.
 
+use crate::drift_steps::renamed_before_its_index;
 use crate::evolve::{columns, followed, halted, told, wait_columns};
 use crate::support::client::Ask;
 use crate::support::pair::{PATIENCE, Sync};
@@ -14,6 +15,17 @@ fn wait_told(sync: &Sync, pattern: &str) -> (i64, String) {
         sync.ods().number(&format!("SELECT count(*) {of}")),
         sync.ods().text(&format!("SELECT max(fix) {of}")).unwrap_or_default(),
     )
+}
+
+/// Waits until what the source is by now has been looked at, and what was found is settled.
+fn two_heartbeats(sync: &Sync) {
+    for _ in 0..2 {
+        let now = sync.source().text("SELECT clock_timestamp()").unwrap_or_default();
+        let is_looked_at = format!(
+            "SELECT fresh_as_of >= '{now}' FROM ods.stream_status WHERE fresh_as_of IS NOT NULL"
+        );
+        sync.ods().wait_until("a heartbeat", &is_looked_at, PATIENCE);
+    }
 }
 
 /// Has the stream begin anew, as after a restart.
@@ -65,7 +77,7 @@ fn new_columns_under_a_transform_are_told_once() {
     source.run("INSERT INTO t VALUES (1002, 1, 'b', 1, 1); ALTER TABLE t ALTER d SET NOT NULL");
     source.run("ALTER TABLE t ALTER d DROP NOT NULL; UPDATE t SET d = 5 WHERE id < 9");
     sync.wait_query("t", &["id", "a1"], wanted);
-    std::thread::sleep(Duration::from_secs(3));
+    two_heartbeats(&sync);
     for pattern in ["%\"d\" integer was added%", "%\"e\" text was added%"] {
         assert_eq!(wait_told(&sync, pattern).0, 1, "{}", told(&sync));
     }
@@ -107,7 +119,7 @@ fn generated_columns_that_come_later_are_told_once() {
     source.run("ALTER TABLE t ALTER a SET NOT NULL");
     source.run("UPDATE t SET a = 6 WHERE id = 2");
     sync.settle();
-    std::thread::sleep(Duration::from_secs(3));
+    two_heartbeats(&sync);
     assert_eq!(wait_told(&sync, "%\"g\"%").0, 1, "{}", told(&sync));
     assert!(!told(&sync).contains("\"first\""), "that was told when it was made: {}", told(&sync));
     assert!(["live", "idle"].contains(&sync.state("t").as_str()), "{}", sync.status());
@@ -154,20 +166,7 @@ fn a_column_of_ones_own_is_not_taken_for_a_new_one() {
 
 #[test]
 fn a_table_that_is_set_aside_gets_its_indexes_at_once() {
-    let sync = Sync::shared("told_index");
-    sync.source().run(
-        "CREATE TABLE t (id int PRIMARY KEY, a int, b text);
-         INSERT INTO t SELECT i, i, repeat('b', 20) FROM generate_series(1, 250000) AS i",
-    );
-    sync.ods()
-        .run("CREATE TABLE t (id int PRIMARY KEY, a int, b text); CREATE INDEX by_a ON t (a)");
-    sync.create("t", "public.t");
-    sync.ods().wait_until(
-        "its load is under way",
-        "SELECT EXISTS (SELECT FROM ods.source_member WHERE rows_done > 0 AND state = 'loading')",
-        PATIENCE,
-    );
-    sync.source().run("ALTER TABLE t RENAME a TO aa; INSERT INTO t VALUES (0, 1, 'b')");
+    let sync = renamed_before_its_index("told_index");
     halted(&sync);
     let began = Instant::now();
     sync.ods().wait_until(
