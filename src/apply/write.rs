@@ -31,6 +31,9 @@ pub enum Mode {
     Resync,
     /// The batch says how rows must be; only those that differ are touched.
     Reconcile,
+    /// Any row may be here or not: the source tells rows whole, however often. What a row lacks here
+    /// can't be asked for.
+    Upsert,
 }
 
 /// What was done.
@@ -104,9 +107,15 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     }
     for (present, rows) in &work.partial {
         let missing = update_present(&spi, target, present, rows)?;
-        if mode == Mode::Live {
+        if matches!(mode, Mode::Live | Mode::Upsert) {
             rereads.extend(missing);
         }
+    }
+    if mode == Mode::Upsert && !rereads.is_empty() {
+        return Err(OdsError::new(
+            ErrorKind::Mismatch,
+            "the event leaves out values that had not changed, and the row that has them is not here",
+        ));
     }
     Ok(Written { rows, rereads, doubtful })
 }

@@ -7,6 +7,7 @@ pub use load::*;
 pub use state::*;
 
 use super::key;
+use super::topics::{self, TopicSource};
 use crate::decode::lsn::Lsn;
 use crate::error::{ErrorKind, OdsError, Result};
 use pgrx::datum::DatumWithOid;
@@ -238,6 +239,8 @@ pub struct SyncedTable {
     pub columns: Vec<SyncedColumn>,
     /// The source's relations that feed it.
     pub members: Vec<Member>,
+    /// The topics that feed it, where a Kafka cluster is its source.
+    pub topics: Option<TopicSource>,
     /// Keys to read again.
     pub rereads: BTreeSet<Vec<String>>,
     /// When the load began, which tells one load from the next.
@@ -344,6 +347,7 @@ fn find(condition: &str, id: i32) -> Result<Vec<SyncedTable>> {
         table.columns = columns_of(table.id)?;
         table.members = members_of(table.id)?;
         table.rereads = rereads_of(table.id)?;
+        table.topics = topics::of_table(table.id)?;
     }
     Ok(tables)
 }
@@ -380,6 +384,7 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         sweep_key: maybe(row, "sweep_key").map(key::read),
         columns: Vec::new(),
         members: Vec::new(),
+        topics: None,
         rereads: BTreeSet::new(),
         load_started: maybe(row, "load_started_at"),
         resync: if resync == "asked" { Resync::Asked } else { Resync::None },

@@ -237,7 +237,7 @@ pub enum Next<'c> {
 }
 
 /// Whether an error may be gone at the next try.
-fn is_passing(code: RDKafkaErrorCode) -> bool {
+pub(super) fn is_passing(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as C;
     matches!(
         code,
@@ -260,7 +260,7 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
 }
 
 /// Whether an error stays until a person acts.
-fn is_refusal(code: RDKafkaErrorCode) -> bool {
+pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as C;
     matches!(
         code,

@@ -5,4 +5,5 @@ pub mod checkup;
 pub mod client;
 pub mod options;
 pub mod peek;
+pub mod reader;
 pub mod registry;
