@@ -19,7 +19,12 @@ pub enum Event<'a> {
     Tombstone {
         /// Whether the rows' key is filled.
         key: bool,
+        /// Whether it is known to concern the table. It is not where records are told apart by a field
+        /// that the key does not have.
+        told: bool,
     },
+    /// It concerns another table, by the conditions of [`super::select::Where`].
+    Elsewhere,
     /// The table was emptied.
     Truncate(Facts<'a>),
     /// A message that an application wrote into the log of a Postgres source.
@@ -200,6 +205,9 @@ impl<'a> Source<'a> {
         source.ts_us = times.micros();
         Ok(source)
     }
+
+    /// How many slots there are.
+    pub(super) const SLOTS: usize = 8 + PLACES.len();
 
     /// The slot of a field of `source` for [`Source::set`].
     pub(super) fn slot(name: &str) -> usize {

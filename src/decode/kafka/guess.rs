@@ -1,7 +1,9 @@
 //! What a topic's records look like, for proposing how to read them.
 
 use super::datum::Value;
+use super::framing::Framing;
 use super::json::wrapped;
+use super::settings::{Format, Layout, Temporal};
 use std::borrow::Cow;
 
 /// A form that a key or value seems to have.
@@ -32,6 +34,21 @@ pub enum Guess {
         /// The schema's id.
         id: u32,
     },
+}
+
+/// How the records of a topic seem to be written, as far as a decoder must know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuessedForm {
+    /// What a value is.
+    pub layout: Layout,
+    /// The form of keys.
+    pub key: Format,
+    /// The form of values.
+    pub value: Format,
+    /// Where Avro parts carry the id of their schema.
+    pub framing: Framing,
+    /// The unit of times that come as bare numbers.
+    pub temporal: Temporal,
 }
 
 /// The form that `bytes` seem to have; `None` for an unknown one.

@@ -25,6 +25,7 @@ mod number;
 pub mod plain;
 mod scan;
 pub mod schema;
+pub mod select;
 pub mod settings;
 mod structured;
 mod temporal;

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod checkup;
 pub mod client;
+pub mod format;
 pub mod options;
 pub mod peek;
 pub mod reader;

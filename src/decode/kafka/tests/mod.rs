@@ -3,6 +3,7 @@
 mod avro;
 mod events;
 mod hostile;
+mod select;
 mod types;
 
 use super::Record;
