@@ -1,9 +1,9 @@
 -- Who may do what. Reading the state is for everyone, as far as they may read the tables; what
 -- changes state is for those it is granted to.
 GRANT USAGE ON SCHEMA ods TO PUBLIC;
-GRANT SELECT ON ods.sync_status, ods.stream_status, ods.incidents, ods.dead_letters, ods.verifications TO PUBLIC;
+GRANT SELECT ON ods.sync_status, ods.stream_status, ods.incidents, ods.dead_letters, ods.verifications, ods.partitions TO PUBLIC;
 
-REVOKE ALL ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text, text, text, text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.alter_synced_table(regclass, text, text, interval, text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.drop_synced_table(regclass, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.pause(regclass) FROM PUBLIC;
@@ -14,8 +14,8 @@ REVOKE ALL ON FUNCTION ods.verify(regclass, boolean, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.set_verify_schedule(regclass, interval, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.remove_verify_schedule(regclass) FROM PUBLIC;
 
-COMMENT ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text, text, text) IS
-    'Creates a read-only table that follows a table of a source, or adopts an existing one; loading begins at commit';
+COMMENT ON FUNCTION ods.create_synced_table(text, text, text, text, text, interval, text[], text[], text, text, text, text, text, text, text, jsonb) IS
+    'Creates a read-only table that follows a table or topics of a source, or adopts an existing one; loading begins at commit';
 COMMENT ON FUNCTION ods.alter_synced_table(regclass, text, text, interval, text, text, text, text) IS
     'Changes what is promised about a synced table, its filter (read anew, online), or what its deletes and changes of the source''s columns do';
 COMMENT ON FUNCTION ods.drop_synced_table(regclass, boolean) IS

@@ -4,6 +4,7 @@ pub mod alter;
 pub mod check;
 pub mod columns;
 pub mod create;
+mod create_topics;
 pub mod discover;
 pub mod fence;
 pub mod guard;

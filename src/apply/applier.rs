@@ -174,6 +174,11 @@ impl Applier {
         self.tables.get_mut(&id)
     }
 
+    /// Whether changes of a table are applied.
+    pub fn is_followed(&self, id: i32) -> bool {
+        self.tables.get(&id).is_some_and(Table::is_followed)
+    }
+
     /// Whether anything waits for a commit.
     pub fn has_pending(&self) -> bool {
         self.is_open || self.pending_rows > 0 || !self.failing.is_empty()
@@ -375,37 +380,51 @@ impl Applier {
                 }
                 continue;
             }
-            if let Some(memory) = &mut table.memory {
-                memory.remember_truncate(stamp);
-            }
-            if !table.parking.is_empty() {
-                table.parking.clear();
-                self.open();
-                dead_letter::forget_all(id)?;
-            }
-            let Some(table) = self.tables.get_mut(&id) else { continue };
-            let Some(sql) = table.target.shape.delete_all() else { continue };
-            self.open();
-            let Some(table) = self.tables.get_mut(&id) else { continue };
-            let target = &table.target;
-            let empty = || {
-                let Some(_pass) = Pass::take(target)? else { return Ok(()) };
-                let _writing = Writing::allow(target.relation);
-                Spi::run(&sql).map_err(table::spi_error)
-            };
-            let emptied = match self.care {
-                Care::Fast => xact::caught(empty),
-                Care::Guarded => subxact::run(empty),
-            };
-            match emptied {
-                Ok(()) => {}
-                Err(error) if self.care == Care::Guarded && error.kind.retry() == Retry::Never => {
-                    self.fail(id, error);
-                }
-                Err(error) => return Err(error),
-            }
+            self.empty_now(id, stamp)?;
         }
         Ok(reads_anew)
+    }
+
+    /// Empties one table: a barrier in the order of changes.
+    pub fn empty(&mut self, id: i32, stamp: Stamp) -> Result<()> {
+        self.flush()?;
+        let is_followed = self.tables.get(&id).is_some_and(Table::is_followed);
+        if is_followed && !self.failing.contains_key(&id) {
+            self.empty_now(id, stamp)?;
+        }
+        Ok(())
+    }
+
+    fn empty_now(&mut self, id: i32, stamp: Stamp) -> Result<()> {
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        if let Some(memory) = &mut table.memory {
+            memory.remember_truncate(stamp);
+        }
+        if !table.parking.is_empty() {
+            table.parking.clear();
+            self.open();
+            dead_letter::forget_all(id)?;
+        }
+        self.open();
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        let Some(sql) = table.target.shape.delete_all() else { return Ok(()) };
+        let target = &table.target;
+        let empty = || {
+            let Some(_pass) = Pass::take(target)? else { return Ok(()) };
+            let _writing = Writing::allow(target.relation);
+            Spi::run(&sql).map_err(table::spi_error)
+        };
+        let emptied = match self.care {
+            Care::Fast => xact::caught(empty),
+            Care::Guarded => subxact::run(empty),
+        };
+        match emptied {
+            Err(error) if self.care == Care::Guarded && error.kind.retry() == Retry::Never => {
+                self.fail(id, error);
+                Ok(())
+            }
+            emptied => emptied,
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -448,6 +467,7 @@ impl Applier {
                 }
             };
             table.batch.clear();
+            table.target.unavailable.clear();
             match written {
                 Ok(written) => {
                     table.rows_applied += written.rows as i64;

@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// What is written to the wake-up pipe when the queue is no longer empty.
 static WAKE: [u8; 1] = [1];
 
+/// The level of errors in syslog.h; worse ones are lower.
+const SYSLOG_ERROR: c_int = 3;
+
 /// See the module.
 pub struct Queue<C: ConsumerContext + 'static> {
     queue: NonNull<rdsys::rd_kafka_queue_t>,
@@ -46,6 +49,13 @@ pub enum Event<'q> {
         reason: String,
         /// The partition concerned.
         partition: Option<(String, i32)>,
+    },
+    /// A line for a log.
+    Line {
+        /// Whether it tells of an error rather than a warning.
+        is_error: bool,
+        /// What it says.
+        text: String,
     },
     /// Something that concerns nobody here.
     Other,
@@ -101,6 +111,7 @@ impl<C: ConsumerContext + 'static> Queue<C> {
                     }
                 }
                 rdsys::RD_KAFKA_EVENT_ERROR => error_of(event),
+                rdsys::RD_KAFKA_EVENT_LOG => line_of(event),
                 _ => Event::Other,
             }
         };
@@ -144,6 +155,22 @@ unsafe fn error_of<'q>(event: NonNull<rdsys::rd_kafka_event_t>) -> Event<'q> {
         let reason = text(rdsys::rd_kafka_event_error_string(event.as_ptr()));
         let partition = partition.map(|(topic, partition, _)| (topic, partition));
         Event::Error { code: code.into(), reason, partition }
+    }
+}
+
+/// Reads a log event.
+///
+/// # Safety
+///
+/// `event` is a log event that is alive.
+unsafe fn line_of<'q>(event: NonNull<rdsys::rd_kafka_event_t>) -> Event<'q> {
+    let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0 as c_int);
+    // SAFETY: the caller's; the texts live as long as the event.
+    unsafe {
+        if rdsys::rd_kafka_event_log(event.as_ptr(), &mut facility, &mut line, &mut level) != 0 {
+            return Event::Other;
+        }
+        Event::Line { is_error: level <= SYSLOG_ERROR, text: text(line) }
     }
 }
 

@@ -134,6 +134,7 @@ impl Decoder {
         rows.key.clear();
         rows.before.clear();
         rows.after.clear();
+        self.cells.has_unavailable = false;
         if !self.selection.is_empty() && !self.selection.headers_match(record) {
             return Ok(Event::Elsewhere);
         }
@@ -248,6 +249,12 @@ impl Decoder {
             }
         }
         Ok(selection.fields_match(&found).then_some(row))
+    }
+
+    /// Whether the source has left out a value of the event read last because it had not changed, rather
+    /// than that the event has no such field.
+    pub fn has_unavailable(&self) -> bool {
+        self.cells.has_unavailable
     }
 
     /// Reads the record's key alone into `rows.key`; `false` for a record without one.

@@ -120,6 +120,8 @@ pub struct Source<'a> {
     pub snapshot: Snapshot,
     /// The kind of connector: `postgresql`, `mysql`, …
     pub connector: Option<Cow<'a, str>>,
+    /// The connector's own name, which its topics begin with.
+    pub name: Option<Cow<'a, str>>,
     /// The database.
     pub database: Option<Cow<'a, str>>,
     /// The schema.
@@ -207,7 +209,7 @@ impl<'a> Source<'a> {
     }
 
     /// How many slots there are.
-    pub(super) const SLOTS: usize = 8 + PLACES.len();
+    pub(super) const SLOTS: usize = 9 + PLACES.len();
 
     /// The slot of a field of `source` for [`Source::set`].
     pub(super) fn slot(name: &str) -> usize {
@@ -220,7 +222,8 @@ impl<'a> Source<'a> {
             "db" => 5,
             "schema" => 6,
             "table" | "collection" => 7,
-            _ => PLACES.iter().position(|place| *place == name).map_or(SKIP, |at| at + 8),
+            "name" => 8,
+            _ => PLACES.iter().position(|place| *place == name).map_or(SKIP, |at| at + 9),
         }
     }
 
@@ -233,8 +236,9 @@ impl<'a> Source<'a> {
             5 => self.database = value.into_plain_text(),
             6 => self.schema = value.into_plain_text(),
             7 => self.table = value.into_plain_text(),
+            8 => self.name = value.into_plain_text(),
             _ => {
-                let name = slot.checked_sub(8).and_then(|at| PLACES.get(at));
+                let name = slot.checked_sub(9).and_then(|at| PLACES.get(at));
                 if let (Some(name), Some(text)) = (name, value.into_plain_text()) {
                     if self.place.is_empty() {
                         self.place.reserve(4);

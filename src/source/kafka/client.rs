@@ -16,6 +16,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -144,6 +145,30 @@ impl Client {
         let (low, high) =
             self.ask(deadline, |slice| self.consumer.fetch_watermarks(topic, partition, slice))?;
         Ok(Extent { low, high })
+    }
+
+    /// The first offset of each of these partitions that was written at `ms` since 1970 or later; those
+    /// that have none are left out.
+    pub fn offsets_at(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        ms: i64,
+        deadline: Deadline,
+    ) -> Result<BTreeMap<i32, i64>> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition_offset(topic, *partition, Offset::Offset(ms))
+                .map_err(|error| self.refused(&error))?;
+        }
+        let answer = self.ask(deadline, |slice| self.consumer.offsets_for_times(list.clone(), slice))?;
+        let offset = |offset| match offset {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        let elements = answer.elements();
+        let found = elements.iter().filter(|element| element.error().is_ok());
+        Ok(found.filter_map(|e| Some((e.partition(), offset(e.offset())?))).collect())
     }
 
     /// Reads these partitions of a topic from these offsets on.

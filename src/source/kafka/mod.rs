@@ -8,3 +8,4 @@ pub mod options;
 pub mod peek;
 pub mod reader;
 pub mod registry;
+pub mod start;

@@ -43,14 +43,19 @@ pub struct Line {
     pub text: String,
 }
 
-impl ClientContext for Ears {
-    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+impl Ears {
+    fn hear(&self, is_error: bool, text: &str) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == MOST_LINES {
             lines.pop_front();
         }
-        let is_error = (level as i32) <= (RDKafkaLogLevel::Error as i32);
-        lines.push_back(Line { is_error, text: message.to_owned() });
+        lines.push_back(Line { is_error, text: text.to_owned() });
+    }
+}
+
+impl ClientContext for Ears {
+    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        self.hear((level as i32) <= (RDKafkaLogLevel::Error as i32), message);
     }
 }
 
@@ -171,8 +176,12 @@ impl Reader {
                 Some(Event::Error { code, reason, .. }) => {
                     // Connections come back by themselves; the library tells of all that it tries.
                     if !is_passing(code) {
-                        self.consumer.context().log(RDKafkaLogLevel::Error, "", &reason);
+                        self.consumer.context().hear(true, &reason);
                     }
+                    continue;
+                }
+                Some(Event::Line { is_error, text }) => {
+                    self.consumer.context().hear(is_error, &text);
                     continue;
                 }
                 Some(Event::Other) => continue,
@@ -314,7 +323,6 @@ fn is_loss(code: RDKafkaErrorCode) -> bool {
             | C::UnknownTopicOrPartition
             | C::UnknownTopic
             | C::UnknownPartition
-            | C::InconsistentTopicId
             | C::UnknownTopicId
     )
 }
