@@ -57,7 +57,7 @@ CREATE TABLE ods.synced_table (
     stream_id integer NOT NULL,
     source_schema text NOT NULL,
     source_table text NOT NULL,
-    source_oid oid NOT NULL,
+    source_oid oid,
     transform text,
     transform_columns text[],
     filter text,
@@ -75,14 +75,15 @@ CREATE TABLE ods.synced_table (
 SELECT pg_catalog.pg_extension_config_dump('ods.synced_table', '');
 SELECT pg_catalog.pg_extension_config_dump('ods.synced_table_table_id_seq', '');
 
--- The columns read from the source, by the source's attribute number, and where they go.
+-- The columns read from the source, by the source's attribute number, and where they go. Fields of events
+-- have no such numbers: 0, and no type of the source.
 -- target_name is null where a transform consumes the column. key_position orders the key from 1.
 CREATE TABLE ods.synced_column (
     table_id integer NOT NULL,
     ordinal integer NOT NULL,
     source_name text NOT NULL,
     source_attnum smallint NOT NULL,
-    source_type_oid oid NOT NULL,
+    source_type_oid oid,
     source_type_modifier integer NOT NULL,
     source_type text NOT NULL,
     local_type text NOT NULL,

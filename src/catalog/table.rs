@@ -365,7 +365,7 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         name: need(row, "name")?,
         source_schema: need(row, "source_schema")?,
         source_table: need(row, "source_table")?,
-        source_oid: need::<pg_sys::Oid>(row, "source_oid")?.to_u32(),
+        source_oid: maybe::<pg_sys::Oid>(row, "source_oid").map_or(0, pg_sys::Oid::to_u32),
         transform: maybe(row, "transform"),
         transform_columns: maybe(row, "transform_columns").unwrap_or_default(),
         filter: maybe(row, "filter"),
@@ -410,7 +410,8 @@ fn columns_of(table_id: i32) -> Result<Vec<SyncedColumn>> {
                 source_name: need(&row, "source_name")?,
                 source_attnum: need(&row, "source_attnum")?,
                 source_type_modifier: need(&row, "source_type_modifier")?,
-                source_type_oid: need::<pg_sys::Oid>(&row, "source_type_oid")?.to_u32(),
+                source_type_oid: maybe::<pg_sys::Oid>(&row, "source_type_oid")
+                    .map_or(0, pg_sys::Oid::to_u32),
                 source_type: need(&row, "source_type")?,
                 local_type: need(&row, "local_type")?,
                 target_name: maybe(&row, "target_name"),

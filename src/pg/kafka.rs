@@ -72,10 +72,8 @@ impl<C: ConsumerContext + 'static> Queue<C> {
     /// The queue of a consumer.
     pub fn of_consumer(consumer: Arc<BaseConsumer<C>>) -> Option<Self> {
         // SAFETY: the handle is alive; the queue is counted by reference and given back in Drop.
-        NonNull::new(unsafe {
-            rdsys::rd_kafka_queue_get_consumer(consumer.client().native_ptr())
-        })
-        .map(|queue| Self { queue, wake: None, _consumer: consumer })
+        NonNull::new(unsafe { rdsys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) })
+            .map(|queue| Self { queue, wake: None, _consumer: consumer })
     }
 
     /// Has a byte written to `pipe` whenever the queue is no longer empty.

@@ -126,6 +126,11 @@ impl Applier {
         Ok(Committed { rows, reads_anew: reads_anew || is_moved, sets_aside })
     }
 
+    /// Whether any count of rows applied is yet to be stored.
+    pub fn has_counts(&self) -> bool {
+        self.tables.values().any(|table| table.rows_applied > 0)
+    }
+
     /// Adds the counts of rows applied to the catalog; part of the next commit.
     pub fn store_counts(&mut self) -> Result<()> {
         self.open();

@@ -190,7 +190,8 @@ impl Table {
     pub(super) fn is_same_definition(&self, other: &SyncedTable) -> bool {
         let mine = &self.synced;
         mine.relation == other.relation
-            && mine.topics.as_ref().map(|topics| &topics.format) == other.topics.as_ref().map(|topics| &topics.format)
+            && mine.topics.as_ref().map(|topics| &topics.format)
+                == other.topics.as_ref().map(|topics| &topics.format)
             && mine.schema == other.schema
             && mine.name == other.name
             && mine.transform == other.transform

@@ -204,9 +204,7 @@ pub fn push_at(
 /// Pushes `event` with the synced columns alone.
 pub fn push_projected(batch: &mut TableBatch, event: &Event) -> Result<Push, BatchError> {
     let identity: [u16; COLUMNS] = std::array::from_fn(|column| column as u16);
-    with_op(event, &identity, COLUMNS, |op| {
-        batch.push_projected(op, Stamp::of_transaction(0, 1))
-    })
+    with_op(event, &identity, COLUMNS, |op| batch.push_projected(op, Stamp::of_transaction(0, 1)))
 }
 
 pub fn push_base(batch: &mut TableBatch, row: &Row) -> Result<(), BatchError> {

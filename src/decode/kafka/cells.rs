@@ -33,7 +33,12 @@ pub struct Cells {
 impl Cells {
     pub fn new(columns: Vec<Column>) -> Self {
         let index = columns.iter().enumerate().map(|(at, column)| (column.field.clone(), at));
-        Self { index: Rc::new(index.collect()), columns, scratch: Vec::new(), has_unavailable: false }
+        Self {
+            index: Rc::new(index.collect()),
+            columns,
+            scratch: Vec::new(),
+            has_unavailable: false,
+        }
     }
 
     pub fn len(&self) -> usize {

@@ -161,7 +161,8 @@ impl Client {
             list.add_partition_offset(topic, *partition, Offset::Offset(ms))
                 .map_err(|error| self.refused(&error))?;
         }
-        let answer = self.ask(deadline, |slice| self.consumer.offsets_for_times(list.clone(), slice))?;
+        let answer =
+            self.ask(deadline, |slice| self.consumer.offsets_for_times(list.clone(), slice))?;
         let offset = |offset| match offset {
             Offset::Offset(offset) => Some(offset),
             _ => None,

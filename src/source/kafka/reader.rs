@@ -109,8 +109,7 @@ impl Reader {
         let mut queue = Queue::of_consumer(Arc::clone(&consumer))
             .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the consumer has no queue"))?;
         queue.wake_by(wake);
-        let watch =
-            Watch { id: watch_id(), socket: awake.as_raw_fd(), interest: Interest::Read };
+        let watch = Watch { id: watch_id(), socket: awake.as_raw_fd(), interest: Interest::Read };
         Ok(Self { queue, awake: File::from(awake), watch, consumer, access })
     }
 
@@ -194,15 +193,12 @@ impl Reader {
         let mut lines =
             self.consumer.context().lines.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = lines.drain(..);
-        taken
-            .map(|line| Line { text: self.access.without_secrets(&line.text), ..line })
-            .collect()
+        taken.map(|line| Line { text: self.access.without_secrets(&line.text), ..line }).collect()
     }
 
     /// Which offsets of a partition there are.
     pub fn extent(&self, partition: &Partition) -> Result<Extent> {
-        let asked =
-            self.consumer.fetch_watermarks(&partition.topic, partition.number, PATIENCE);
+        let asked = self.consumer.fetch_watermarks(&partition.topic, partition.number, PATIENCE);
         asked.map(|(low, high)| Extent { low, high }).map_err(|error| self.error_of(&error))
     }
 
@@ -284,11 +280,7 @@ impl Reader {
     pub fn tell(&self, places: &BTreeMap<Partition, i64>) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in places {
-            list.add_partition_offset(
-                &partition.topic,
-                partition.number,
-                Offset::Offset(*offset),
-            )?;
+            list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(*offset))?;
         }
         self.consumer.commit(&list, CommitMode::Async)
     }

@@ -49,9 +49,7 @@ impl Start {
         let mut places = BTreeMap::new();
         for topic in topics {
             let at = match self {
-                Self::At(ms) => {
-                    client.offsets_at(&topic.name, &topic.partitions, *ms, deadline)?
-                }
+                Self::At(ms) => client.offsets_at(&topic.name, &topic.partitions, *ms, deadline)?,
                 _ => BTreeMap::new(),
             };
             for number in &topic.partitions {

@@ -121,9 +121,7 @@ impl Feed {
         self.has_unavailable = decoder.has_unavailable();
         match event {
             Event::Row(row) => self.row(&row),
-            Event::Tombstone { key: true, told: true } => {
-                self.delete(Told::default())
-            }
+            Event::Tombstone { key: true, told: true } => self.delete(Told::default()),
             // The delete before it has said all; without a key there is nothing to say.
             Event::Tombstone { .. } | Event::Elsewhere => Ok(Read::Nothing(Told::default())),
             Event::Truncate(facts) => Ok(Read::Truncate(self.told(&facts))),
@@ -198,9 +196,9 @@ impl Feed {
     }
 
     fn has_key(&self, row: &TupleBuf) -> bool {
-        self.key.iter().all(|column| {
-            matches!(row.tuple().cells().nth(*column), Some(Cell::Text(_)))
-        })
+        self.key
+            .iter()
+            .all(|column| matches!(row.tuple().cells().nth(*column), Some(Cell::Text(_))))
     }
 
     fn told(&self, facts: &Facts<'_>) -> Told {

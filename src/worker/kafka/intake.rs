@@ -174,10 +174,9 @@ impl Intake {
                 return self.truncate(table, record, stamp, applier).map(|()| None);
             }
             Read::Upsert(_) => Op::Insert { new: rows.after.tuple() },
-            Read::Move(_) => Op::Update {
-                old: Some(Old::Key(rows.before.tuple())),
-                new: rows.after.tuple(),
-            },
+            Read::Move(_) => {
+                Op::Update { old: Some(Old::Key(rows.before.tuple())), new: rows.after.tuple() }
+            }
             Read::Delete(_) => Op::Delete { old: Old::Key(rows.key.tuple()) },
         };
         if feed.has_unavailable()

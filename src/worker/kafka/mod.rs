@@ -95,8 +95,10 @@ impl Session<'_> {
                 Ok(Some(end)) => return Ok(end),
                 // Blamed on the data: the same records again, under guard, tell which.
                 Err(error) if self.care == Care::Fast && error.kind.retry() == Retry::Never => {
-                    let place =
-                        format!("stream {} looks for the changes that can't be applied", self.group);
+                    let place = format!(
+                        "stream {} looks for the changes that can't be applied",
+                        self.group
+                    );
                     warnings::tell(error.context(place));
                     let fed = self.intake.places.iter();
                     let taken = fed.filter_map(|fed| Some((fed.partition.clone(), fed.main?.next)));
@@ -120,7 +122,9 @@ impl Session<'_> {
             if is_drained || self.is_batch_old() {
                 self.commit()?;
             }
-        } else if self.has_news() && self.stored_at.elapsed() >= IDLE_STORE {
+        } else if (self.has_news() && self.stored_at.elapsed() >= IDLE_STORE)
+            || (self.applier.has_counts() && self.counted_at.elapsed() >= COUNTS_AFTER)
+        {
             self.commit()?;
         }
         self.settle_course();

@@ -7,9 +7,9 @@ use super::upkeep::Upkeep;
 use super::{Course, Opened, Session, lost};
 use crate::apply::applier::{Applier, Care};
 use crate::catalog::incident::{self, IncidentKind};
+use crate::catalog::stream;
 use crate::catalog::table::{self, SyncedTable, TableState};
 use crate::catalog::topics::{self, Partition, Place};
-use crate::catalog::stream;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::wait::WaitSet;
 use crate::pg::{clock as time, encoding, exit, guc, xact};
@@ -201,11 +201,7 @@ impl<'e> Session<'e> {
     }
 
     /// Says that a table's topic has more partitions, and begins them.
-    fn begin_partitions(
-        &self,
-        table: &SyncedTable,
-        begun: &[(Partition, Place)],
-    ) -> Result<()> {
+    fn begin_partitions(&self, table: &SyncedTable, begun: &[(Partition, Place)]) -> Result<()> {
         let name = table.display();
         let list: Vec<String> = begun.iter().map(|(partition, _)| partition.to_string()).collect();
         let message = format!(
@@ -213,9 +209,9 @@ impl<'e> Session<'e> {
             list.join(", ")
         );
         xact::in_transaction(|| {
-            begun.iter().try_for_each(|(partition, place)| {
-                topics::begin(table.id, partition, place)
-            })?;
+            begun
+                .iter()
+                .try_for_each(|(partition, place)| topics::begin(table.id, partition, place))?;
             let place = Some((table.relation, name.as_str()));
             incident::record(self.stream_id, place, IncidentKind::Partitions, &message, None)
         })
@@ -282,8 +278,7 @@ impl<'e> Session<'e> {
             return Ok(());
         }
         let waiting = &self.intake.waiting;
-        let Some(table) =
-            self.intake.places.waiting().find(|table| !waiting.contains_key(table))
+        let Some(table) = self.intake.places.waiting().find(|table| !waiting.contains_key(table))
         else {
             return Ok(());
         };
