@@ -25,6 +25,7 @@ mod nested;
 mod number;
 pub mod pg_type;
 pub mod plain;
+pub mod purpose;
 pub mod sample;
 mod scan;
 pub mod schema;
@@ -39,7 +40,7 @@ pub mod value;
 mod walk;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// One record of a partition.
 #[derive(Clone, PartialEq, Eq)]

@@ -182,15 +182,21 @@ impl Sample<'_> {
         name.into_plain_text().map(Cow::into_owned)
     }
 
+    /// Whether a schema comes with its value.
+    pub fn has_schema(&self) -> bool {
+        self.value.as_ref().is_some_and(|opened| opened.schema.is_some())
+    }
+
     /// A field of the value.
     pub fn field(&self, name: &str) -> Option<Value<'_>> {
         let mut fields = self.value.as_ref()?.value.clone().into_struct().ok()?;
         super::datum::take(&mut fields, name)
     }
 
-    /// Whether it concerns a table. A tombstone is not asked.
+    /// Whether it concerns a table. A tombstone is not asked, nor is a schema alone.
     pub fn concerns(&self, selection: &Where) -> bool {
-        if selection.is_empty() || self.value.is_none() {
+        let has_value = self.value.as_ref().is_some_and(|opened| opened.value != Value::Null);
+        if selection.is_empty() || !has_value {
             return true;
         }
         let fields: Vec<_> = selection

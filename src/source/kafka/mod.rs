@@ -3,7 +3,10 @@
 pub mod access;
 pub mod checkup;
 pub mod client;
+pub mod describe;
+pub mod discover;
 pub mod format;
 pub mod options;
 pub mod peek;
 pub mod registry;
+pub mod sampling;

@@ -3,7 +3,7 @@
 mod avro;
 mod events;
 mod hostile;
-mod recorded;
+pub mod recorded;
 mod select;
 mod shapes;
 mod types;
