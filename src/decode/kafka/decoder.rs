@@ -446,6 +446,15 @@ impl Decoder {
     }
 }
 
+/// Whether a field's name, without the prefix of metadata, is that of metadata.
+pub fn is_metadata(name: &str) -> bool {
+    let more = ["version", "name", "source", "transaction"];
+    Metadata::slot(name) != SKIP
+        || more.contains(&name)
+        || name.starts_with("source_")
+        || name.starts_with("transaction_")
+}
+
 /// The metadata of a flattened event.
 #[derive(Default)]
 struct Metadata<'a> {
