@@ -8,6 +8,7 @@
 mod clock;
 mod feed;
 mod intake;
+mod letters;
 mod opening;
 mod places;
 mod upkeep;
