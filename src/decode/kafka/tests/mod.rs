@@ -4,6 +4,7 @@ mod avro;
 mod canonical;
 mod events;
 mod hostile;
+mod lost;
 pub mod recorded;
 mod select;
 mod shapes;
