@@ -127,32 +127,31 @@ fn interval(text: &str) -> String {
     };
     if let Some(iso) = text.strip_prefix('P') {
         let (date, time) = iso.split_once('T').unwrap_or((iso, ""));
-        let fields = |text: &str, mut each: Box<dyn FnMut(char, &str) + '_>| {
+        let fields = |text: &str| {
             let mut start = 0;
-            for (at, letter) in text.char_indices().filter(|(_, c)| c.is_alphabetic()) {
-                each(letter, &text[start..at]);
-                start = at + 1;
-            }
+            let letters = text.char_indices().filter(|(_, c)| c.is_alphabetic());
+            letters
+                .map(|(at, letter)| {
+                    let number = text[std::mem::replace(&mut start, at + 1)..at].to_owned();
+                    (letter, number)
+                })
+                .collect::<Vec<_>>()
         };
-        fields(
-            date,
-            Box::new(|letter, number| {
-                let number: i64 = number.parse().unwrap();
-                match letter {
-                    'Y' => months += number * 12,
-                    'M' => months += number,
-                    _ => days += number,
-                }
-            }),
-        );
-        fields(
-            time,
-            Box::new(|letter, number| match letter {
+        for (letter, number) in fields(date) {
+            let number: i64 = number.parse().unwrap();
+            match letter {
+                'Y' => months += number * 12,
+                'M' => months += number,
+                _ => days += number,
+            }
+        }
+        for (letter, number) in fields(time) {
+            match letter {
                 'H' => micros += number.parse::<i64>().unwrap() * 3_600_000_000,
                 'M' => micros += number.parse::<i64>().unwrap() * 60_000_000,
-                _ => micros += to_micros(number),
-            }),
-        );
+                _ => micros += to_micros(&number),
+            }
+        }
     } else {
         let words: Vec<&str> = text.split(' ').collect();
         let mut words = words.iter();
