@@ -101,7 +101,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("ssl.engine.id", LIBRARY),
     ("ssl.providers", LIBRARY),
     ("sasl.kerberos.kinit.cmd", RUNS),
-    ("sasl.kerberos.keytab", "librdkafka would run kinit on it: name it in krb5.conf, as default_client_keytab_name"),
+    (
+        "sasl.kerberos.keytab",
+        "librdkafka would run kinit on it: name it in krb5.conf, as default_client_keytab_name",
+    ),
     ("sasl.kerberos.min.time.before.relogin", RUNS),
     ("enable.auto.commit", COMMITTED),
     ("auto.commit.enable", COMMITTED),
