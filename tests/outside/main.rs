@@ -31,6 +31,7 @@ mod isolation;
 mod kafka_cluster;
 mod kafka_exact;
 mod kafka_gaps;
+mod kafka_log;
 mod kafka_parts;
 mod kafka_samples;
 mod kafka_servers;

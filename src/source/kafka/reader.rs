@@ -77,7 +77,7 @@ pub enum Next<'r> {
     /// A partition has been read up to this offset, where it ends for now.
     End(Partition, i64),
     /// A partition can't be read on: its position is not there, or it is gone itself.
-    Lost(Partition, OdsError),
+    Lost(Partition),
     /// Nothing for now.
     Nothing,
 }
@@ -166,8 +166,8 @@ impl Reader {
                 Some(Event::Error { code, reason, partition: Some((topic, number)) })
                     if is_loss(code) =>
                 {
-                    let error = self.error(ErrorKind::Gap, &reason);
-                    Ok(Next::Lost(Partition { topic, number }, error))
+                    self.consumer.context().hear(false, &reason);
+                    Ok(Next::Lost(Partition { topic, number }))
                 }
                 Some(Event::Error { code, reason, .. }) if is_refusal(code) => {
                     Err(self.error(ErrorKind::SourceRefused, &reason))
@@ -210,6 +210,14 @@ impl Reader {
         self.offsets_of(partitions.map(|partition| (partition, Offset::End)))
     }
 
+    /// Where each of these partitions begins now; those that could not be asked are left out.
+    pub fn begins<'p>(
+        &self,
+        partitions: impl Iterator<Item = &'p Partition>,
+    ) -> Result<BTreeMap<Partition, i64>> {
+        self.offsets_of(partitions.map(|partition| (partition, Offset::Beginning)))
+    }
+
     /// The first offset of each of these partitions that was written at `ms` since 1970 or later, the end
     /// where there is none.
     pub fn offsets_at<'p>(
@@ -224,16 +232,38 @@ impl Reader {
         &self,
         asked: impl Iterator<Item = (&'p Partition, Offset)>,
     ) -> Result<BTreeMap<Partition, i64>> {
+        let asked: Vec<(&Partition, Offset)> = asked.collect();
+        match self.offsets_at_once(&asked) {
+            // One that is not there spoils the answer for all.
+            Err(error) if error.kind == ErrorKind::SourceRefused && asked.len() > 1 => {
+                let mut found = BTreeMap::new();
+                for one in &asked {
+                    match self.offsets_at_once(std::slice::from_ref(one)) {
+                        Ok(more) => found.extend(more),
+                        Err(error) if error.kind == ErrorKind::SourceRefused => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(found)
+            }
+            answer => answer,
+        }
+    }
+
+    fn offsets_at_once(&self, asked: &[(&Partition, Offset)]) -> Result<BTreeMap<Partition, i64>> {
+        let mut found = BTreeMap::new();
+        if asked.is_empty() {
+            return Ok(found);
+        }
         let mut list = TopicPartitionList::new();
         for (partition, offset) in asked {
-            list.add_partition_offset(&partition.topic, partition.number, offset)
+            list.add_partition_offset(&partition.topic, partition.number, *offset)
                 .map_err(|error| self.error_of(&error))?;
         }
         let answer = self
             .consumer
             .offsets_for_times(list, PATIENCE)
             .map_err(|error| self.error_of(&error))?;
-        let mut found = BTreeMap::new();
         for element in answer.elements() {
             let partition =
                 Partition { topic: element.topic().to_owned(), number: element.partition() };

@@ -19,7 +19,7 @@ use super::warnings;
 use crate::apply::applier::{Applier, Care, Reached};
 use crate::catalog::topics::{self, Partition};
 use crate::decode::lsn::Lsn;
-use crate::error::{OdsError, Result, Retry};
+use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::pg::wait::{Deadline, WaitSet, take_woken};
 use crate::pg::{clock as time, interrupt, xact};
 use crate::source::kafka::access::KafkaAccess;
@@ -83,6 +83,8 @@ pub struct Session<'e> {
     counted_at: Instant,
     record_at: Instant,
     reload_due: bool,
+    /// Tables whose topics could not be found out about, and why.
+    unready: BTreeMap<i32, OdsError>,
     upkeep: upkeep::Upkeep,
 }
 
@@ -165,7 +167,7 @@ impl Session<'_> {
                     None => return Ok(true),
                 },
             };
-            let mut lost = None;
+            let mut doubted = None;
             match reader.next()? {
                 Next::Nothing => return Ok(true),
                 Next::Record(message) => {
@@ -176,10 +178,10 @@ impl Session<'_> {
                     self.intake.take(lane, &message, &mut self.applier)?;
                 }
                 Next::End(partition, offset) => self.intake.ended(lane, &partition, offset),
-                Next::Lost(partition, error) => lost = Some((partition, error)),
+                Next::Lost(partition) => doubted = Some(partition),
             }
-            if let Some((partition, error)) = lost {
-                self.judge(lane, &partition, error)?;
+            if let Some(partition) = doubted {
+                self.doubt(&partition);
             }
             if self.applier.is_committing_due() {
                 self.commit()?;
@@ -202,9 +204,6 @@ impl Session<'_> {
 
     /// Commits what is pending together with where its tables stand.
     fn commit(&mut self) -> Result<()> {
-        for (table, error) in std::mem::take(&mut self.intake.lost) {
-            self.applier.fail(table, error);
-        }
         let places = &self.intake.places;
         self.intake.clocks.settle(|partition| places.main_next(partition));
         if self.counted_at.elapsed() >= COUNTS_AFTER {
@@ -290,8 +289,8 @@ impl Session<'_> {
         } else {
             StreamState::Live
         };
-        let reason = match self.intake.waiting.iter().next() {
-            Some((_, error)) => error.told(),
+        let reason = match self.intake.waiting.values().chain(self.unready.values()).next() {
+            Some(error) => error.told(),
             None => String::new(),
         };
         self.entry.set_state(state, &reason);
@@ -312,10 +311,12 @@ impl Session<'_> {
     }
 }
 
-/// What is wrong with a table's topics, told with the statement that has it go on.
-fn lost(table: &str, error: OdsError) -> OdsError {
-    let name = pgrx::spi::quote_literal(table);
-    error.hint(format!(
+/// Sets a table aside whose topics are not what it has read, with the statement that has it go on.
+fn lose(applier: &mut Applier, table: i32, why: String) {
+    let Some(found) = applier.table(table) else { return };
+    let name = pgrx::spi::quote_literal(found.synced.display());
+    let error = OdsError::new(ErrorKind::Gap, why).hint(format!(
         "SELECT ods.seek({name}, 'earliest');  -- reads what there is over the rows that are here"
-    ))
+    ));
+    applier.fail(table, error);
 }

@@ -7,7 +7,7 @@ use crate::support::background::Background;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,9 @@ impl Plan {
 
 /// See the module.
 pub struct Flow {
-    writer: Background<BTreeMap<i64, i64>>,
+    writer: Option<Background<BTreeMap<i64, i64>>>,
     written: Arc<AtomicU64>,
+    is_given_up: Arc<AtomicBool>,
 }
 
 /// Events between two pauses.
@@ -52,6 +53,8 @@ impl Flow {
             .producer_with(&[("enable.idempotence", "true"), ("message.timeout.ms", "120000")]);
         let written = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&written);
+        let is_given_up = Arc::new(AtomicBool::new(false));
+        let gives_up = Arc::clone(&is_given_up);
         let writer = Background::start(move |stop| {
             let mut random = fastrand::Rng::with_seed(plan.seed);
             let mut rows: BTreeMap<i64, i64> = BTreeMap::new();
@@ -80,10 +83,12 @@ impl Flow {
                 counter.fetch_add(HANDFUL as u64, Ordering::Relaxed);
                 thread::sleep(plan.pause);
             }
-            producer.flush();
+            if !gives_up.load(Ordering::Relaxed) {
+                producer.flush();
+            }
             rows
         });
-        Self { writer, written }
+        Self { writer: Some(writer), written, is_given_up }
     }
 
     /// Waits until so many more events have been handed over.
@@ -97,7 +102,14 @@ impl Flow {
     }
 
     /// Stops once the brokers have everything, and tells the version of each row that there is.
-    pub fn stop(self) -> BTreeMap<i64, i64> {
-        self.writer.stop()
+    pub fn stop(mut self) -> BTreeMap<i64, i64> {
+        self.writer.take().expect("stopped once").stop()
+    }
+}
+
+impl Drop for Flow {
+    /// A test that has failed does not wait for brokers that may be away.
+    fn drop(&mut self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
     }
 }
