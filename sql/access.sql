@@ -10,6 +10,7 @@ REVOKE ALL ON FUNCTION ods.pause(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.resume(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.resync(regclass, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.cancel_resync(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ods.seek(regclass, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.verify(regclass, boolean, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.set_verify_schedule(regclass, interval, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.remove_verify_schedule(regclass) FROM PUBLIC;
@@ -28,6 +29,8 @@ COMMENT ON FUNCTION ods.resync(regclass, integer) IS
     'Reads a synced table anew over the rows that are here, online: what is missing comes, what differs is fixed, what is gone goes';
 COMMENT ON FUNCTION ods.cancel_resync(regclass) IS
     'Ends a resync that was asked for of a table that had missed nothing; what it has fixed stays';
+COMMENT ON FUNCTION ods.seek(regclass, text) IS
+    'Has a synced table go on at another place of its topics: earliest, latest, a time, or offsets by partition as JSON. Records between are applied again over the rows that are here, or never; tells how many offsets that is';
 COMMENT ON FUNCTION ods.verify(regclass, boolean, integer) IS
     'Compares a synced table with its source while both go on, and tells the keys that are missing here, differ, or are here alone';
 COMMENT ON FUNCTION ods.set_verify_schedule(regclass, interval, boolean) IS
@@ -47,6 +50,6 @@ REVOKE ALL ON FUNCTION ods.discover(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.retry_dead_letters(regclass, bigint[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.discard_dead_letters(regclass, bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION ods.retry_dead_letters(regclass, bigint[]) IS
-    'Has the rows of parked keys read again from the source and written; those that can be lose their dead letters. Returns how many keys';
+    'Has the rows of parked keys read again from the source, or their records applied again as they came; those that can be written lose their dead letters. Returns how many keys';
 COMMENT ON FUNCTION ods.discard_dead_letters(regclass, bigint[]) IS
     'Forgets dead letters, and all others of their keys, and lets later changes of these keys flow again over the rows as they stand; returns what it dropped';

@@ -20,9 +20,11 @@ use crate::pg::owner;
 use crate::pg::wait::Deadline;
 use crate::source::kafka::access::KafkaAccess;
 use crate::source::kafka::client::{Client, Topic};
+use crate::source::kafka::describe::{self, Described};
 use crate::source::kafka::format::{self, Asked};
 use crate::source::kafka::peek;
-use crate::source::kafka::start::Start;
+use crate::source::kafka::registry::Registry;
+use crate::source::kafka::start::{self, Start};
 use crate::source::postgres::quote::quote_ident;
 use crate::worker::board;
 use pgrx::pg_sys;
@@ -31,6 +33,8 @@ use std::time::Duration;
 
 /// A person waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A schema registry that is slower than this is not well.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Creates or adopts the table and has it follow its topics. The caller has USAGE on the server.
 pub fn create(request: &Request<'_>, server: ForeignServer) -> Result<pg_sys::Oid> {
@@ -38,22 +42,34 @@ pub fn create(request: &Request<'_>, server: ForeignServer) -> Result<pg_sys::Oi
     let topics = topic_names(request.source)?;
     let start = match request.start {
         None => Start::Earliest,
-        Some(text) => Start::parse(text, &topics, time)?,
+        Some(text) => Start::parse(text, &topics, start::time)?,
     };
     let deadline = Deadline::after(PATIENCE);
     let server_name = server.name.clone();
     let access = KafkaAccess::with_mapping_of(server, foreign::current_user())?;
+    let mut registry = Registry::of(&access, REGISTRY_PATIENCE);
     let client = Client::open(access)?;
     let found: Vec<Topic> = topics
         .iter()
         .map(|topic| peek::find(&client, &server_name, topic, deadline))
         .collect::<Result<_>>()?;
-    let settings = asked.resolve(&GuessedForm::default());
-    let selection = asked.selection(&settings.layout)?;
     let adopted = adopted_columns(request.target)?;
-    let plan = match adopted {
-        Some(columns) => plan_adopted(request, &columns)?,
-        None => return Err(OdsError::new(ErrorKind::Unsupported, "only existing tables")),
+    let (settings, selection, plan) = match adopted {
+        // A person has said all there is to know, so that records need not tell it.
+        Some(columns) if asked.is_complete() => {
+            let settings = asked.resolve(&GuessedForm::default());
+            let selection = asked.selection(&settings.layout)?;
+            (settings, selection, plan_adopted(request, &columns)?)
+        }
+        adopted => {
+            let registry = registry.as_mut();
+            let described = describe::describe(&client, registry, &topics, &asked, deadline)?;
+            let plan = match adopted {
+                Some(columns) => plan_adopted(request, &columns)?,
+                None => plan_described(request, &described, &topics)?,
+            };
+            (described.settings, described.selection, plan)
+        }
     };
     refuse_too_many_columns(&plan, on_delete(request)?)?;
     let places = start.places(&client, &found, deadline)?;
@@ -117,16 +133,6 @@ fn topic_names(source: &str) -> Result<Vec<String>> {
         }
     }
     Ok(topics)
-}
-
-/// A time that a person has written, in milliseconds since 1970.
-fn time(text: &str) -> Option<i64> {
-    let seconds = Spi::get_one_with_args::<f64>(
-        "SELECT pg_catalog.date_part('epoch', $1::pg_catalog.timestamptz)",
-        &[text.into()],
-    );
-    let milliseconds = seconds.ok().flatten()? * 1000.0;
-    milliseconds.is_finite().then_some(milliseconds as i64)
 }
 
 /// A column of a table that is here.
@@ -223,6 +229,71 @@ fn plan_adopted(request: &Request<'_>, here: &[Here]) -> Result<Vec<ColumnPlan>>
             format!("table {} has no primary key among the columns to sync", request.target),
         )
         .hint(format!("ALTER TABLE {} ADD PRIMARY KEY (…);", request.target)));
+    }
+    Ok(plan)
+}
+
+/// The columns that records tell, for a table that is yet to be made.
+fn plan_described(
+    request: &Request<'_>,
+    described: &Described,
+    topics: &[String],
+) -> Result<Vec<ColumnPlan>> {
+    let key: &[String] = match request.key {
+        Some(key) => key,
+        None if described.key.is_empty() => return Err(described.without_key(&topics.join(", "))),
+        None => &described.key,
+    };
+    let wanted: Vec<Wanted> = match request.columns {
+        Some(items) => items.iter().map(|item| columns::parse(item)).collect::<Result<_>>()?,
+        None => described.columns.iter().map(|field| Wanted::same(&field.name)).collect(),
+    };
+    let mut plan: Vec<ColumnPlan> = Vec::with_capacity(wanted.len());
+    for Wanted { source, target, form } in wanted {
+        let Some(field) = described.columns.iter().find(|field| field.name == source) else {
+            let names: Vec<&str> =
+                described.columns.iter().map(|field| field.name.as_str()).collect();
+            return Err(OdsError::new(
+                ErrorKind::NotFound,
+                format!("records of {} have no field {source:?}", topics.join(", ")),
+            )
+            .hint(format!("Fields are: {}.", names.join(", "))));
+        };
+        if target.starts_with("_ods_") || plan.iter().any(|other| other.target == target) {
+            return Err(OdsError::new(
+                ErrorKind::InvalidArgument,
+                format!("column name {target:?} is taken"),
+            )
+            .hint(format!("columns => '{{{} AS other_name, …}}'", quote_ident(&source))));
+        }
+        plan.push(ColumnPlan {
+            key_position: key.iter().position(|part| *part == source).map(|at| at + 1),
+            source,
+            target,
+            attnum: 0,
+            type_oid: 0,
+            type_modifier: -1,
+            source_type: field.type_sql.clone(),
+            form,
+            collation: None,
+        });
+    }
+    for part in key {
+        if !plan.iter().any(|column| column.source == *part) {
+            return Err(OdsError::new(
+                ErrorKind::InvalidArgument,
+                format!("key column {part:?} is not among the columns to sync"),
+            )
+            .hint(format!("columns => '{{{}, …}}'", quote_ident(part))));
+        }
+    }
+    let too_long = |column: &&ColumnPlan| column.target.len() >= pg_sys::NAMEDATALEN as usize;
+    if let Some(column) = plan.iter().find(too_long) {
+        return Err(OdsError::new(
+            ErrorKind::Unsupported,
+            format!("column name {} is too long here", quote_ident(&column.target)),
+        )
+        .hint(format!("columns => '{{{} AS shorter, …}}'", quote_ident(&column.source))));
     }
     Ok(plan)
 }

@@ -13,6 +13,7 @@ mod lookup;
 mod names;
 mod peek;
 pub mod resync;
+pub mod seek;
 pub mod skip;
 pub mod target;
 pub mod types;

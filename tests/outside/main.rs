@@ -29,6 +29,7 @@ mod harness;
 mod indexes;
 mod isolation;
 mod kafka_cluster;
+mod kafka_discover;
 mod kafka_exact;
 mod kafka_gaps;
 mod kafka_log;

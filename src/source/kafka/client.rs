@@ -16,7 +16,6 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -106,6 +105,11 @@ impl Client {
         }
     }
 
+    /// The name of the server.
+    pub fn server(&self) -> &str {
+        &self.access.server.name
+    }
+
     /// The topics that this client may see, without the cluster's own.
     pub fn topics(&self, deadline: Deadline) -> Result<Vec<Topic>> {
         let metadata = self.metadata(None, deadline)?;
@@ -147,29 +151,38 @@ impl Client {
         Ok(Extent { low, high })
     }
 
-    /// The first offset of each of these partitions that was written at `ms` since 1970 or later; those
-    /// that have none are left out.
-    pub fn offsets_at(
+    /// The first offsets of partitions whose messages are not older than a moment, in milliseconds since
+    /// 1970; none for a partition without such messages.
+    pub fn offsets_since(
         &self,
         topic: &str,
         partitions: &[i32],
-        ms: i64,
+        since_ms: i64,
         deadline: Deadline,
-    ) -> Result<BTreeMap<i32, i64>> {
+    ) -> Result<Vec<(i32, Option<i64>)>> {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
-            list.add_partition_offset(topic, *partition, Offset::Offset(ms))
+            list.add_partition_offset(topic, *partition, Offset::Offset(since_ms))
                 .map_err(|error| self.refused(&error))?;
         }
-        let answer =
+        let found =
             self.ask(deadline, |slice| self.consumer.offsets_for_times(list.clone(), slice))?;
         let offset = |offset| match offset {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         };
-        let elements = answer.elements();
-        let found = elements.iter().filter(|element| element.error().is_ok());
-        Ok(found.filter_map(|e| Some((e.partition(), offset(e.offset())?))).collect())
+        Ok(found
+            .elements()
+            .iter()
+            .map(|element| (element.partition(), offset(element.offset())))
+            .collect())
+    }
+
+    /// Forgets what the cluster has refused, before another topic is asked for.
+    pub fn forget_refusal(&self) {
+        let mut heard =
+            self.consumer.context().heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.refusal = None;
     }
 
     /// Reads these partitions of a topic from these offsets on.

@@ -183,6 +183,21 @@ impl Asked {
         self.key
     }
 
+    /// The form of values that is asked for.
+    pub fn value(&self) -> Option<Format> {
+        self.value
+    }
+
+    /// Where Avro parts carry the id of their schema, as far as a person has said so.
+    pub fn framing(&self) -> Option<Framing> {
+        self.framing
+    }
+
+    /// Whether the layout is left to be guessed.
+    pub fn is_open(&self) -> bool {
+        self.layout.is_none()
+    }
+
     /// Whether the layout and the forms of key and value are all asked for, so that records need not
     /// be looked at for them.
     pub fn is_complete(&self) -> bool {

@@ -49,9 +49,15 @@ impl Start {
         let mut places = BTreeMap::new();
         for topic in topics {
             let at = match self {
-                Self::At(ms) => client.offsets_at(&topic.name, &topic.partitions, *ms, deadline)?,
-                _ => BTreeMap::new(),
+                Self::At(ms) => {
+                    client.offsets_since(&topic.name, &topic.partitions, *ms, deadline)?
+                }
+                _ => Vec::new(),
             };
+            let at: BTreeMap<i32, i64> = at
+                .into_iter()
+                .filter_map(|(partition, offset)| Some((partition, offset?)))
+                .collect();
             for number in &topic.partitions {
                 let partition = Partition { topic: topic.name.clone(), number: *number };
                 let extent = client.extent(&topic.name, *number, deadline)?;
@@ -106,6 +112,16 @@ fn offsets(json: &str, topics: &[String]) -> Result<BTreeMap<Partition, i64>> {
             Ok((Partition { topic, number }, offset))
         })
         .collect()
+}
+
+/// A time that a person has written, in milliseconds since 1970.
+pub fn time(text: &str) -> Option<i64> {
+    let seconds = pgrx::Spi::get_one_with_args::<f64>(
+        "SELECT pg_catalog.date_part('epoch', $1::pg_catalog.timestamptz)",
+        &[text.into()],
+    );
+    let milliseconds = seconds.ok().flatten()? * 1000.0;
+    milliseconds.is_finite().then_some(milliseconds as i64)
 }
 
 #[cfg(test)]

@@ -112,6 +112,25 @@ impl Intake {
         Ok(())
     }
 
+    /// Takes a record again that a table could not be fed with before.
+    pub fn feed_again(
+        &mut self,
+        table: i32,
+        record: &Record<'_>,
+        applier: &mut Applier,
+    ) -> Result<()> {
+        if let Some(error) = self.feed(table, record, applier)? {
+            let key = self
+                .feeds
+                .get_mut(&table)
+                .and_then(|feed| feed.key_of(record, self.registry.as_mut()));
+            let stamp = Stamp::of_record(0, self.number);
+            applier.keep_record(self.number, raw(record));
+            applier.park_record(table, key, stamp, error)?;
+        }
+        Ok(())
+    }
+
     /// Takes note that a consumer has read a partition to its end.
     pub fn ended(&mut self, lane: Lane, partition: &Partition, offset: i64) {
         let Some(at) = self.places.find(&partition.topic, partition.number) else { return };

@@ -8,6 +8,7 @@
 mod clock;
 mod feed;
 mod intake;
+mod letters;
 mod opening;
 mod places;
 mod upkeep;
@@ -130,10 +131,10 @@ impl Session<'_> {
             self.commit()?;
         }
         self.settle_course();
-        if self.reload_due {
-            if let Some(end) = self.reload()? {
-                return Ok(Some(end));
-            }
+        if self.reload_due
+            && let Some(end) = self.reload()?
+        {
+            return Ok(Some(end));
         }
         self.look_after()?;
         self.show();

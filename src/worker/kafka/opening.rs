@@ -106,7 +106,6 @@ impl<'e> Session<'e> {
             return Ok(Some(End::Stop));
         }
         xact::in_transaction(|| self.applier.reload())?;
-        self.retry_letters()?;
         let tables: Vec<SyncedTable> =
             self.applier.tables().map(|table| table.synced.clone()).collect();
         if tables.is_empty() {
@@ -132,6 +131,9 @@ impl<'e> Session<'e> {
             }
         }
         self.feed(&followed, stands)?;
+        for table in &followed {
+            self.retry_letters(table.id)?;
+        }
         if self.applier.has_pending() {
             // Tables that can't go on from where they stand are set aside.
             self.commit()?;
@@ -329,11 +331,6 @@ impl<'e> Session<'e> {
         }
         reader.assign(&begun)?;
         self.behind = Some(reader);
-        Ok(())
-    }
-
-    /// Reads letters again that somebody wants tried, and what came behind them for their keys.
-    fn retry_letters(&mut self) -> Result<()> {
         Ok(())
     }
 }

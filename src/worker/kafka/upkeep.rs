@@ -7,7 +7,7 @@ use crate::catalog::table::{self, TableState};
 use crate::catalog::topics::Partition;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::xact;
-use crate::source::kafka::reader::Line;
+use crate::source::kafka::reader::{Line, Reader};
 use crate::worker::{board, warnings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -210,7 +210,7 @@ impl Session<'_> {
     /// Writes what the library says to our log, each kind of trouble once in a while.
     fn log_lines(&mut self) {
         let lines = self.main.take_lines();
-        let behind = self.behind.as_ref().map(|behind| behind.take_lines()).unwrap_or_default();
+        let behind = self.behind.as_ref().map(Reader::take_lines).unwrap_or_default();
         for Line { is_error, text } in lines.into_iter().chain(behind) {
             if is_error {
                 self.upkeep.said = Some(text.clone());

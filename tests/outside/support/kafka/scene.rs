@@ -7,13 +7,14 @@ use crate::support::client::{Ask, literal};
 use crate::support::pair::{Pair, Sync};
 use postgres::Client;
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// How long the tests wait for what should take a second.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the module. `B` is the broker, or brokers.
-pub struct Scene<B = Broker> {
+pub struct Scene<B = Arc<Broker>> {
     pub sync: Sync,
     pub broker: B,
     pub kafka: Kafka,
@@ -21,19 +22,33 @@ pub struct Scene<B = Broker> {
 }
 
 impl Scene {
+    /// A database of the shared cluster, and a broker that tests share which neither stop nor reconfigure
+    /// it and call their topics after themselves. It lives as long as a test uses it.
+    pub fn shared(name: &str) -> Self {
+        static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let broker = shared.upgrade().unwrap_or_else(|| {
+            let broker = Arc::new(Broker::start("shared"));
+            *shared = Arc::downgrade(&broker);
+            broker
+        });
+        drop(shared);
+        Self::on(Sync::shared(&format!("kafka_{name}")), broker)
+    }
+
     /// A broker of its own and a database of the shared cluster.
     pub fn start(name: &str) -> Self {
-        Self::on(Sync::shared(&format!("kafka_{name}")), Broker::start(name))
+        Self::on(Sync::shared(&format!("kafka_{name}")), Arc::new(Broker::start(name)))
     }
 
     /// A broker and an `ods` cluster of its own, which the test may stop and kill.
     pub fn alone(name: &str) -> Self {
         let name = format!("kafka_{name}");
-        Self::on(Sync::on(&Pair::start(&name), &name), Broker::start(&name))
+        Self::on(Sync::on(&Pair::start(&name), &name), Arc::new(Broker::start(&name)))
     }
 
     /// The same with a broker and a database that are there.
-    pub fn on(sync: Sync, broker: Broker) -> Self {
+    pub fn on(sync: Sync, broker: Arc<Broker>) -> Self {
         let (bootstrap, kafka) = (broker.bootstrap(), broker.kafka());
         Self::with(sync, broker, kafka, &bootstrap)
     }
