@@ -18,7 +18,9 @@ pub fn follow<B>(scene: &mut Scene<B>, name: &str, topic: &str, further: &str) {
          CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON {name}
              FOR EACH ROW EXECUTE FUNCTION {name}_note()"
     ));
-    scene.follow(name, topic, further);
+    // Nothing may have been written yet that would tell.
+    let format = r#", format => '{"layout": "debezium", "key": "json", "value": "json"}'"#;
+    scene.follow(name, topic, &format!("{format}{further}"));
 }
 
 /// Waits until the table has read its topic and compares it with the rows that its flow has left there.

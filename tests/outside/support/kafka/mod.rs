@@ -8,6 +8,7 @@ pub mod connect;
 pub mod debezium;
 pub mod flow;
 pub mod mariadb;
+pub mod poison;
 pub mod program;
 pub mod record;
 pub mod registry;
