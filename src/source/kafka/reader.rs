@@ -11,11 +11,12 @@ use crate::pg::wait::{Interest, Watch, watch_id};
 use crate::settings;
 use crate::source::postgres::quote::quote_literal;
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::Read;
@@ -67,6 +68,9 @@ pub struct Reader {
     awake: File,
     watch: Watch,
     consumer: Arc<BaseConsumer<Ears>>,
+    /// Asks questions over connections of its own: a broker answers those of one in their order, and holds
+    /// the one for records until some come.
+    asker: OnceCell<BaseConsumer<Ears>>,
     access: KafkaAccess,
 }
 
@@ -77,7 +81,7 @@ pub enum Next<'r> {
     /// A partition has been read up to this offset, where it ends for now.
     End(Partition, i64),
     /// A partition can't be read on: its position is not there, or it is gone itself.
-    Lost(Partition, OdsError),
+    Lost(Partition),
     /// Nothing for now.
     Nothing,
 }
@@ -95,14 +99,7 @@ impl Reader {
         if config.get("fetch.max.bytes").is_none() {
             config.set("fetch.max.bytes", FETCH_BYTES);
         }
-        let opened = threads::without_signals(|| config.create_with_context(Ears::default()));
-        let consumer: Arc<BaseConsumer<Ears>> = Arc::new(opened.map_err(|error| {
-            let what = access.without_secrets(&error.to_string());
-            OdsError::new(
-                ErrorKind::InvalidArgument,
-                format!("server \"{}\": {what}", access.server.name),
-            )
-        })?);
+        let consumer = Arc::new(client(&access, &config)?);
         let (awake, wake) = pipe().map_err(|error| {
             OdsError::new(ErrorKind::Limit, format!("can't make a pipe: {error}"))
         })?;
@@ -110,7 +107,21 @@ impl Reader {
             .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the consumer has no queue"))?;
         queue.wake_by(wake);
         let watch = Watch { id: watch_id(), socket: awake.as_raw_fd(), interest: Interest::Read };
-        Ok(Self { queue, awake: File::from(awake), watch, consumer, access })
+        let (awake, asker) = (File::from(awake), OnceCell::new());
+        Ok(Self { queue, awake, watch, consumer, asker, access })
+    }
+
+    /// The client for questions, with what it has heard meanwhile forgotten.
+    fn asker(&self) -> Result<&BaseConsumer<Ears>> {
+        let asker = match self.asker.get() {
+            Some(asker) => asker,
+            None => {
+                let made = client(&self.access, &self.access.config())?;
+                self.asker.get_or_init(|| made)
+            }
+        };
+        while asker.poll(Duration::ZERO).is_some() {}
+        Ok(asker)
     }
 
     /// What to wait on for more.
@@ -166,8 +177,8 @@ impl Reader {
                 Some(Event::Error { code, reason, partition: Some((topic, number)) })
                     if is_loss(code) =>
                 {
-                    let error = self.error(ErrorKind::Gap, &reason);
-                    Ok(Next::Lost(Partition { topic, number }, error))
+                    self.consumer.context().hear(false, &reason);
+                    Ok(Next::Lost(Partition { topic, number }))
                 }
                 Some(Event::Error { code, reason, .. }) if is_refusal(code) => {
                     Err(self.error(ErrorKind::SourceRefused, &reason))
@@ -198,7 +209,7 @@ impl Reader {
 
     /// Which offsets of a partition there are.
     pub fn extent(&self, partition: &Partition) -> Result<Extent> {
-        let asked = self.consumer.fetch_watermarks(&partition.topic, partition.number, PATIENCE);
+        let asked = self.asker()?.fetch_watermarks(&partition.topic, partition.number, PATIENCE);
         asked.map(|(low, high)| Extent { low, high }).map_err(|error| self.error_of(&error))
     }
 
@@ -210,20 +221,50 @@ impl Reader {
         self.offsets_of(partitions.map(|partition| (partition, Offset::End)))
     }
 
+    /// Where each of these partitions begins now; those that could not be asked are left out.
+    pub fn begins<'p>(
+        &self,
+        partitions: impl Iterator<Item = &'p Partition>,
+    ) -> Result<BTreeMap<Partition, i64>> {
+        self.offsets_of(partitions.map(|partition| (partition, Offset::Beginning)))
+    }
+
     fn offsets_of<'p>(
         &self,
         asked: impl Iterator<Item = (&'p Partition, Offset)>,
     ) -> Result<BTreeMap<Partition, i64>> {
+        let asked: Vec<(&Partition, Offset)> = asked.collect();
+        match self.offsets_at_once(&asked) {
+            // One that is not there spoils the answer for all.
+            Err(error) if error.kind == ErrorKind::SourceRefused && asked.len() > 1 => {
+                let mut found = BTreeMap::new();
+                for one in &asked {
+                    match self.offsets_at_once(std::slice::from_ref(one)) {
+                        Ok(more) => found.extend(more),
+                        Err(error) if error.kind == ErrorKind::SourceRefused => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(found)
+            }
+            answer => answer,
+        }
+    }
+
+    fn offsets_at_once(&self, asked: &[(&Partition, Offset)]) -> Result<BTreeMap<Partition, i64>> {
+        let mut found = BTreeMap::new();
+        if asked.is_empty() {
+            return Ok(found);
+        }
         let mut list = TopicPartitionList::new();
         for (partition, offset) in asked {
-            list.add_partition_offset(&partition.topic, partition.number, offset)
+            list.add_partition_offset(&partition.topic, partition.number, *offset)
                 .map_err(|error| self.error_of(&error))?;
         }
         let answer = self
-            .consumer
+            .asker()?
             .offsets_for_times(list, PATIENCE)
             .map_err(|error| self.error_of(&error))?;
-        let mut found = BTreeMap::new();
         for element in answer.elements() {
             let partition =
                 Partition { topic: element.topic().to_owned(), number: element.partition() };
@@ -244,7 +285,7 @@ impl Reader {
     /// The partitions of a topic; none where the cluster has no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Option<Vec<i32>>> {
         let metadata = self
-            .consumer
+            .asker()?
             .fetch_metadata(Some(topic), PATIENCE)
             .map_err(|error| self.error_of(&error))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
@@ -289,6 +330,17 @@ impl Reader {
         OdsError::new(kind, format!("server \"{name}\": {what}"))
             .hint(format!("SELECT * FROM ods.check_server({});", quote_literal(name)))
     }
+}
+
+fn client(access: &KafkaAccess, config: &ClientConfig) -> Result<BaseConsumer<Ears>> {
+    let opened = threads::without_signals(|| config.create_with_context(Ears::default()));
+    opened.map_err(|error| {
+        let what = access.without_secrets(&error.to_string());
+        OdsError::new(
+            ErrorKind::InvalidArgument,
+            format!("server \"{}\": {what}", access.server.name),
+        )
+    })
 }
 
 /// What one fetch may bring beside what waits to be taken.

@@ -2,6 +2,7 @@
 
 use super::clock::Clocks;
 use super::feed::{Feed, Read};
+use super::lose;
 use super::places::{Lane, Places, Served};
 use crate::apply::applier::Applier;
 use crate::batch::Stamp;
@@ -28,8 +29,6 @@ pub struct Intake {
     pub registry: Option<Registry>,
     /// Tables that can't be fed for now, and why.
     pub waiting: BTreeMap<i32, OdsError>,
-    /// Tables whose log is not the one that they have read.
-    pub lost: BTreeMap<i32, OdsError>,
     /// Connectors that have told their names.
     pub named: BTreeSet<i32>,
     /// The number of the last record.
@@ -45,7 +44,6 @@ impl Intake {
             clocks: Clocks::default(),
             registry,
             waiting: BTreeMap::new(),
-            lost: BTreeMap::new(),
             named: BTreeSet::new(),
             number: 0,
         }
@@ -62,6 +60,9 @@ impl Intake {
             return Ok(());
         };
         let Some(fed) = self.places.get_mut(at) else { return Ok(()) };
+        if fed.is_doubtful {
+            return Ok(());
+        }
         let offset = message.offset();
         let main = fed.main;
         let Some(cursor) = fed.cursor(lane) else { return Ok(()) };
@@ -69,7 +70,7 @@ impl Intake {
             if let Some(last) = cursor.check.take_if(|last| last.offset == offset)
                 && last.mark != mark_of(message)
             {
-                self.is_another_log(at, lane, last);
+                self.is_another_log(at, lane, last, applier);
             }
             return Ok(());
         }
@@ -138,22 +139,23 @@ impl Intake {
     pub fn ended(&mut self, lane: Lane, partition: &Partition, offset: i64) {
         let Some(at) = self.places.find(&partition.topic, partition.number) else { return };
         let Some(fed) = self.places.get_mut(at) else { return };
+        if fed.is_doubtful {
+            return;
+        }
         fed.read_to(lane, offset);
         fed.join();
     }
 
-    fn is_another_log(&mut self, at: usize, lane: Lane, last: Last) {
-        let tables = self.places.served_at(at, lane);
+    fn is_another_log(&mut self, at: usize, lane: Lane, last: Last, applier: &mut Applier) {
         let Some(fed) = self.places.get_mut(at) else { return };
-        for table in &tables {
+        for follow in fed.follows.iter().filter(|follow| follow.served == Served::By(lane)) {
             let what = format!(
                 "another record stands at offset {} of partition {} than the one that was read there: the topic was made anew, or its log cut and written on",
                 last.offset, fed.partition
             );
-            self.lost.insert(*table, OdsError::new(ErrorKind::Gap, what));
+            // At once: what comes behind it must not be written.
+            lose(applier, follow.table, what);
         }
-        // Nothing of another log comes over the rows of this one.
-        tables.into_iter().for_each(|table| self.places.let_go(table));
     }
 
     /// Feeds a table with a record; or says why that must wait.

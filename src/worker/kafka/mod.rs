@@ -21,7 +21,7 @@ use crate::apply::applier::{Applier, Care, Reached};
 use crate::catalog::table::{self, TableState};
 use crate::catalog::topics::{self, Partition};
 use crate::decode::lsn::Lsn;
-use crate::error::{OdsError, Result, Retry};
+use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::pg::wait::{Deadline, WaitSet, take_woken};
 use crate::pg::{clock as time, interrupt, xact};
 use crate::source::kafka::access::KafkaAccess;
@@ -85,6 +85,8 @@ pub struct Session<'e> {
     counted_at: Instant,
     record_at: Instant,
     reload_due: bool,
+    /// Tables whose topics could not be found out about, and why.
+    unready: BTreeMap<i32, OdsError>,
     upkeep: upkeep::Upkeep,
 }
 
@@ -161,7 +163,7 @@ impl Session<'_> {
                     None => return Ok(true),
                 },
             };
-            let mut lost = None;
+            let mut doubted = None;
             match reader.next()? {
                 Next::Nothing => return Ok(true),
                 Next::Record(message) => {
@@ -172,10 +174,10 @@ impl Session<'_> {
                     self.intake.take(lane, &message, &mut self.applier)?;
                 }
                 Next::End(partition, offset) => self.intake.ended(lane, &partition, offset),
-                Next::Lost(partition, error) => lost = Some((partition, error)),
+                Next::Lost(partition) => doubted = Some(partition),
             }
-            if let Some((partition, error)) = lost {
-                self.judge(lane, &partition, error)?;
+            if let Some(partition) = doubted {
+                self.doubt(&partition);
             }
             if self.applier.is_committing_due() {
                 self.commit()?;
@@ -188,7 +190,7 @@ impl Session<'_> {
     }
 
     fn is_commit_due(&self, is_drained: bool) -> bool {
-        if self.applier.has_pending() || !self.intake.lost.is_empty() {
+        if self.applier.has_pending() {
             return is_drained || self.is_batch_old();
         }
         (self.has_news() && (self.is_batch_old() || self.stored_at.elapsed() >= IDLE_STORE))
@@ -206,12 +208,6 @@ impl Session<'_> {
 
     /// Commits what is pending together with where its tables stand.
     fn commit(&mut self) -> Result<()> {
-        for (id, error) in std::mem::take(&mut self.intake.lost) {
-            let name = self.applier.table(id).map(|table| table.synced.display());
-            if let Some(name) = name {
-                self.applier.fail(id, lost(&name, error));
-            }
-        }
         self.set_back_waiting()?;
         let places = &self.intake.places;
         self.intake.clocks.settle(|partition| places.main_next(partition));
@@ -317,8 +313,8 @@ impl Session<'_> {
         } else {
             StreamState::Live
         };
-        let reason = match self.intake.waiting.iter().next() {
-            Some((_, error)) => error.told(),
+        let reason = match self.intake.waiting.values().chain(self.unready.values()).next() {
+            Some(error) => error.told(),
             None => String::new(),
         };
         self.entry.set_state(state, &reason);
@@ -339,10 +335,12 @@ impl Session<'_> {
     }
 }
 
-/// What is wrong with a table's topics, told with the statement that has it go on.
-fn lost(table: &str, error: OdsError) -> OdsError {
-    let name = pgrx::spi::quote_literal(table);
-    error.hint(format!(
+/// Sets a table aside whose topics are not what it has read, with the statement that has it go on.
+fn lose(applier: &mut Applier, table: i32, why: String) {
+    let Some(found) = applier.table(table) else { return };
+    let name = pgrx::spi::quote_literal(found.synced.display());
+    let error = OdsError::new(ErrorKind::Gap, why).hint(format!(
         "SELECT ods.seek({name}, 'earliest');  -- reads what there is over the rows that are here"
-    ))
+    ));
+    applier.fail(table, error);
 }

@@ -4,7 +4,7 @@ use super::feed::Feed;
 use super::intake::Intake;
 use super::places::{Cursor, Lane, Places, Served};
 use super::upkeep::Upkeep;
-use super::{Course, Opened, Session, lost};
+use super::{Course, Opened, Session, lose};
 use crate::apply::applier::{Applier, Care};
 use crate::catalog::incident::{self, IncidentKind};
 use crate::catalog::stream;
@@ -23,6 +23,9 @@ use crate::worker::unflushed::Unflushed;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+
+/// The partitions of topics by name; none for one that is not there.
+type Found = BTreeMap<String, Result<Option<BTreeSet<i32>>>>;
 
 /// A schema registry that is slower than this is asked again later: others wait behind the question.
 const REGISTRY_PATIENCE: Duration = Duration::from_secs(2);
@@ -80,6 +83,7 @@ impl<'e> Session<'e> {
             counted_at: now,
             record_at: now,
             reload_due: false,
+            unready: BTreeMap::new(),
             upkeep: Upkeep::new(),
         });
         // Rows may have been committed, before a failure, without being flushed.
@@ -109,6 +113,7 @@ impl<'e> Session<'e> {
         }
         let followed: Vec<&SyncedTable> =
             tables.iter().filter(|table| table.state.is_followed()).collect();
+        self.unready.clear();
         let mut stands: BTreeMap<i32, BTreeMap<Partition, Place>> = BTreeMap::new();
         let mut unknown = Vec::new();
         for table in followed.iter().copied() {
@@ -124,8 +129,17 @@ impl<'e> Session<'e> {
         let asked: Vec<&SyncedTable> = unknown.iter().map(|(table, _)| *table).collect();
         let partitions = self.partitions(&asked)?;
         for (table, places) in unknown {
-            let Some(places) = self.complete(table, places, &partitions)? else { continue };
-            stands.insert(table.id, places);
+            match self.complete(table, places, &partitions) {
+                Ok(Some(places)) => {
+                    stands.insert(table.id, places);
+                }
+                Ok(None) => {}
+                // Others have other topics.
+                Err(error) if error.kind == ErrorKind::SourceRefused => {
+                    self.unready.insert(table.id, error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.upkeep.has_partitions_changed = false;
         self.feed(&followed, stands)?;
@@ -163,10 +177,7 @@ impl<'e> Session<'e> {
     }
 
     /// The partitions of all topics; none for a topic that is not there.
-    fn partitions(
-        &self,
-        tables: &[&SyncedTable],
-    ) -> Result<BTreeMap<String, Option<BTreeSet<i32>>>> {
+    fn partitions(&self, tables: &[&SyncedTable]) -> Result<Found> {
         let names: BTreeSet<&String> = tables
             .iter()
             .flat_map(|table| table.topics.iter().flat_map(|source| &source.topics))
@@ -174,8 +185,12 @@ impl<'e> Session<'e> {
         names
             .into_iter()
             .map(|name| {
-                let numbers = self.main.partitions(name)?;
-                Ok((name.clone(), numbers.map(|numbers| numbers.into_iter().collect())))
+                let found = match self.main.partitions(name) {
+                    Ok(numbers) => Ok(numbers.map(|numbers| numbers.into_iter().collect())),
+                    Err(error) if error.kind == ErrorKind::SourceRefused => Err(error),
+                    Err(error) => return Err(error),
+                };
+                Ok((name.clone(), found))
             })
             .collect()
     }
@@ -186,21 +201,31 @@ impl<'e> Session<'e> {
         &mut self,
         table: &SyncedTable,
         mut places: BTreeMap<Partition, Place>,
-        partitions: &BTreeMap<String, Option<BTreeSet<i32>>>,
+        partitions: &Found,
     ) -> Result<Option<BTreeMap<Partition, Place>>> {
         let Some(source) = &table.topics else { return Ok(None) };
         let mut present: BTreeSet<Partition> = BTreeSet::new();
         for topic in &source.topics {
-            let Some(Some(numbers)) = partitions.get(topic) else {
-                self.lose(table, format!("topic {topic} is not there"));
-                return Ok(None);
+            let numbers = match partitions.get(topic) {
+                Some(Ok(Some(numbers))) => numbers,
+                Some(Err(error)) => return Err(error.clone()),
+                Some(Ok(None)) | None => {
+                    let why = format!("topic {topic} is not there");
+                    if !self.upkeep.is_gone_for_good(topic) {
+                        return Err(OdsError::new(ErrorKind::SourceRefused, why));
+                    }
+                    lose(&mut self.applier, table.id, why);
+                    return Ok(None);
+                }
             };
+            self.upkeep.is_there(topic);
             present.extend(
                 numbers.iter().map(|number| Partition { topic: topic.clone(), number: *number }),
             );
         }
         if let Some(gone) = places.keys().find(|partition| !present.contains(partition)) {
-            self.lose(table, format!("partition {gone} is not there: its topic was made anew"));
+            let why = format!("partition {gone} is not there: its topic was made anew");
+            lose(&mut self.applier, table.id, why);
             return Ok(None);
         }
         let new: Vec<&Partition> =
@@ -216,16 +241,29 @@ impl<'e> Session<'e> {
             places.extend(begun);
         }
         let ends = self.main.ends(places.keys())?;
+        let begins = self.main.begins(places.keys())?;
         for (partition, place) in &mut places {
-            let Some(end) = ends.get(partition) else { continue };
+            let (Some(begin), Some(end)) = (begins.get(partition), ends.get(partition)) else {
+                let what = format!("it can't be found out where partition {partition} ends");
+                return Err(OdsError::new(ErrorKind::SourceRefused, what));
+            };
             place.end = Some(*end);
-            if place.next > *end {
-                let next = place.next;
-                self.lose(table, format!(
+            let next = place.next;
+            let why = if next > *end {
+                format!(
                     "partition {partition} ends at {end}, and was read up to {next}: its topic was made anew, or its log cut"
-                ));
-                return Ok(None);
-            }
+                )
+            } else if next < *begin {
+                format!(
+                    "partition {partition} begins at {begin} by now, and was read up to {next}: what was between is gone by the topic's retention"
+                )
+            } else {
+                // The record before is gone as others are, and can't be met again.
+                place.last = place.last.filter(|last| last.offset >= *begin);
+                continue;
+            };
+            lose(&mut self.applier, table.id, why);
+            return Ok(None);
         }
         if table.state == TableState::Loading
             && places.values().all(|place| place.loads_to.is_none())
@@ -252,12 +290,6 @@ impl<'e> Session<'e> {
             let place = Some((table.relation, name.as_str()));
             incident::record(self.stream_id, place, IncidentKind::Partitions, &message, None)
         })
-    }
-
-    /// Sets a table aside that can't go on from where it stands.
-    pub(super) fn lose(&mut self, table: &SyncedTable, why: String) {
-        let error = lost(&table.display(), OdsError::new(ErrorKind::Gap, why));
-        self.applier.fail(table.id, error);
     }
 
     /// Has records flow to tables from where they stand.
@@ -289,7 +321,7 @@ impl<'e> Session<'e> {
         for fed in old.iter() {
             let Some(cursor) = fed.main else { continue };
             match self.intake.places.main_next(&fed.partition) {
-                Some(next) if next == cursor.next => {
+                Some(next) if next == cursor.next && !fed.is_doubtful => {
                     kept.insert(fed.partition.clone(), cursor);
                 }
                 _ => gone.push(fed.partition.clone()),
@@ -314,8 +346,8 @@ impl<'e> Session<'e> {
         if self.behind.is_some() {
             return Ok(());
         }
-        let (waiting, lost) = (&self.intake.waiting, &self.intake.lost);
-        let is_ready = |table: &i32| !waiting.contains_key(table) && !lost.contains_key(table);
+        let waiting = &self.intake.waiting;
+        let is_ready = |table: &i32| !waiting.contains_key(table);
         let Some(table) = self.intake.places.waiting().find(is_ready) else {
             return Ok(());
         };

@@ -62,6 +62,8 @@ pub struct Fed {
     pub follows: Vec<Follow>,
     /// Where it ends, as last heard.
     pub end: Option<i64>,
+    /// Whether what stands in it may be another log: nothing of it is taken until that is known.
+    pub is_doubtful: bool,
 }
 
 impl Fed {
@@ -147,7 +149,14 @@ impl Places {
                 .entry(partition.topic.clone())
                 .or_default()
                 .insert(partition.number, places.all.len());
-            places.all.push(Fed { partition, main, behind: None, follows, end });
+            places.all.push(Fed {
+                partition,
+                main,
+                behind: None,
+                follows,
+                end,
+                is_doubtful: false,
+            });
         }
         places
     }
@@ -180,12 +189,6 @@ impl Places {
         self.all.iter_mut()
     }
 
-    /// Has nobody serve a table any more.
-    pub fn let_go(&mut self, table: i32) {
-        let follows = self.all.iter_mut().flat_map(|fed| &mut fed.follows);
-        follows.filter(|f| f.table == table).for_each(|follow| follow.served = Served::Waits);
-    }
-
     /// Has a table wait for its turn; in the partition at `at` it goes on with `offset`.
     pub fn hold(&mut self, table: i32, at: usize, offset: i64) {
         for (place, fed) in self.all.iter_mut().enumerate() {
@@ -202,22 +205,9 @@ impl Places {
         }
     }
 
-    /// The tables that a consumer serves in the partition at `at`.
-    pub fn served_at(&self, at: usize, lane: Lane) -> Vec<i32> {
-        let follows = self.all.get(at).into_iter().flat_map(|fed| &fed.follows);
-        follows.filter(|f| f.served == Served::By(lane)).map(|f| f.table).collect()
-    }
-
-    /// Has a consumer go on in the partition at `at` without having met the record before.
-    pub fn forget_check(&mut self, at: usize, lane: Lane) {
-        let Some(fed) = self.all.get_mut(at) else { return };
-        for follow in fed.follows.iter_mut().filter(|f| f.served == Served::By(lane)) {
-            follow.place.last = None;
-            follow.is_moved = true;
-        }
-        if let Some(cursor) = fed.cursor(lane) {
-            cursor.check = None;
-        }
+    /// Whether it is yet to be seen of some partition that it is what it was.
+    pub fn has_doubtful(&self) -> bool {
+        self.all.iter().any(|fed| fed.is_doubtful)
     }
 
     /// Up to where a partition has been read for the tables that follow the main consumer.

@@ -1,8 +1,7 @@
 //! What is looked after beside the records: partitions that come and go, proofs of freshness, tables that
 //! are behind, and what the library has to say.
 
-use super::places::Lane;
-use super::{Session, lost};
+use super::Session;
 use crate::catalog::deferred_index;
 use crate::catalog::table::{self, TableState};
 use crate::catalog::topics::Partition;
@@ -20,6 +19,9 @@ const PARTITIONS_EVERY: Duration = Duration::from_secs(10);
 /// After how long a table that waits for its schema, or whatever it lacks, is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
+/// For how long a topic is missed before it counts as gone.
+const GONE_AFTER: Duration = Duration::from_secs(8);
+
 /// When what was looked after last.
 pub struct Upkeep {
     next_at: Instant,
@@ -35,6 +37,8 @@ pub struct Upkeep {
     said: Option<String>,
     /// Whether topics have other partitions than are read.
     pub has_partitions_changed: bool,
+    /// Since when topics are not there.
+    gone: BTreeMap<String, Instant>,
 }
 
 impl Upkeep {
@@ -50,7 +54,20 @@ impl Upkeep {
             to_tell: None,
             said: None,
             has_partitions_changed: false,
+            gone: BTreeMap::new(),
         }
+    }
+
+    /// Whether a topic that is not there has been so for a while: a broker that has just begun may not
+    /// know its topics yet.
+    pub fn is_gone_for_good(&mut self, topic: &str) -> bool {
+        let since = self.gone.entry(topic.to_owned()).or_insert_with(Instant::now);
+        since.elapsed() >= GONE_AFTER
+    }
+
+    /// Takes note that a topic is there.
+    pub fn is_there(&mut self, topic: &str) {
+        self.gone.remove(topic);
     }
 
     /// When it is due again.
@@ -78,7 +95,9 @@ impl Session<'_> {
         if self.upkeep.tried_at.elapsed() >= TRY_AGAIN {
             self.upkeep.tried_at = Instant::now();
             self.intake.waiting.clear();
+            self.reload_due |= !self.unready.is_empty();
         }
+        self.reload_due |= self.intake.places.has_doubtful();
         if let Err(error) = self.ask() {
             // Records may come all the same; nothing is known until the next answer.
             let since = self.upkeep.unanswered.take().map_or_else(Instant::now, |(since, _)| since);
@@ -187,55 +206,14 @@ impl Session<'_> {
         self.serve_behind()
     }
 
-    /// A partition can't be read on: why, and what becomes of the tables that it feeds.
-    pub(super) fn judge(
-        &mut self,
-        lane: Lane,
-        partition: &Partition,
-        error: OdsError,
-    ) -> Result<()> {
-        let why = match self.main.extent(partition) {
-            Err(asked) if asked.kind == ErrorKind::SourceUnreachable => return Err(asked),
-            Err(_) => format!("partition {partition} can't be read: {}", error.message),
-            Ok(extent) => {
-                let Some(at) = self.intake.places.find(&partition.topic, partition.number) else {
-                    return Ok(());
-                };
-                let cursor = self.intake.places.get_mut(at).and_then(|fed| *fed.cursor(lane));
-                let Some(cursor) = cursor else { return Ok(()) };
-                if extent.low <= cursor.next && cursor.next <= extent.high {
-                    // Only the record before it is gone, or the cluster was not itself.
-                    self.reload_due = true;
-                    self.intake.places.forget_check(at, lane);
-                    let places = BTreeMap::from([(partition.clone(), cursor.next)]);
-                    let reader = match (lane, &self.behind) {
-                        (Lane::Behind, Some(behind)) => behind,
-                        _ => &self.main,
-                    };
-                    reader.unassign(std::iter::once(partition))?;
-                    return reader.assign(&places);
-                }
-                match extent.low > cursor.next {
-                    true => format!(
-                        "partition {partition} begins at {} by now, and was read up to {}: what was between is gone by the topic's retention",
-                        extent.low, cursor.next
-                    ),
-                    false => format!(
-                        "partition {partition} ends at {}, and was read up to {}: its topic was made anew, or its log cut",
-                        extent.high, cursor.next
-                    ),
-                }
-            }
-        };
-        let Some(at) = self.intake.places.find(&partition.topic, partition.number) else {
-            return Ok(());
-        };
-        for id in self.intake.places.served_at(at, lane) {
-            let Some(table) = self.applier.table(id) else { continue };
-            let error = lost(&table.synced.display(), OdsError::new(ErrorKind::Gap, why.clone()));
-            self.applier.fail(id, error);
+    /// A partition can't be read on, or so it is said: nothing more of it is taken until it was looked at.
+    /// By then it may have been written on, so that where it begins and ends would not tell.
+    pub(super) fn doubt(&mut self, partition: &Partition) {
+        if let Some(at) = self.intake.places.find(&partition.topic, partition.number)
+            && let Some(fed) = self.intake.places.get_mut(at)
+        {
+            fed.is_doubtful = true;
         }
-        Ok(())
     }
 
     /// Writes what the library says to our log, each kind of trouble once in a while.

@@ -121,17 +121,27 @@ impl Brokers {
         let nodes: Vec<Broker> = (1..=3)
             .map(|node| Broker::make(&format!("{name}-{node}"), node, &ports, &cluster, &[]))
             .collect();
-        for node in &nodes {
+        let brokers = Self { nodes };
+        brokers.start_again();
+        brokers
+    }
+
+    /// Starts the three, none of which runs, and waits until all are there.
+    pub fn start_again(&self) {
+        for node in &self.nodes {
             // A single one has no majority and would not get ready: all start before any is waited for.
             node.launch();
         }
-        let brokers = Self { nodes };
-        let kafka = brokers.kafka();
-        brokers.nodes[0].program.wait("three brokers", || match kafka.try_brokers()? {
+        let kafka = self.kafka();
+        self.nodes[0].program.wait("three brokers", || match kafka.try_brokers()? {
             3 => Ok(()),
             fewer => Err(format!("{fewer} brokers are there")),
         });
-        brokers
+    }
+
+    /// Kills all three.
+    pub fn kill9(&self) {
+        self.nodes.iter().for_each(Broker::kill9);
     }
 
     /// The broker of this number, from 1 on.

@@ -82,7 +82,8 @@ max-connections=50
         self.try_run(database, sql).unwrap_or_else(|error| panic!("{sql}\n{error}"))
     }
 
-    fn try_run(&self, database: &str, sql: &str) -> Result<String, String> {
+    /// As [`MariaDb::ask`], of a server that may be away.
+    pub fn try_run(&self, database: &str, sql: &str) -> Result<String, String> {
         use std::io::Write;
         let mut client = Command::new(find("mariadb"));
         client.arg("--no-defaults");

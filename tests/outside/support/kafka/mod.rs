@@ -1,11 +1,14 @@
 //! Kafka and what stands around it, the real things: brokers, Kafka Connect with Debezium, a schema
 //! registry, MariaDB. `scripts/kafka-parts.sh` fetches them.
 
+pub mod audit;
 pub mod broker;
 pub mod client;
 pub mod connect;
 pub mod debezium;
+pub mod flow;
 pub mod mariadb;
+pub mod poison;
 pub mod program;
 pub mod record;
 pub mod registry;

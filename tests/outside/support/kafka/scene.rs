@@ -1,10 +1,10 @@
 //! A broker and an `ods` database that follows it as server `events`.
 
-use super::broker::Broker;
+use super::broker::{Broker, Brokers};
 use super::client::Kafka;
 use super::record::New;
 use crate::support::client::{Ask, literal};
-use crate::support::pair::Sync;
+use crate::support::pair::{Pair, Sync};
 use postgres::Client;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,10 +14,10 @@ use std::time::Duration;
 /// How long the tests wait for what should take a second.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// See the module.
-pub struct Scene {
+/// See the module. `B` is the broker, or brokers.
+pub struct Scene<B = Arc<Broker>> {
     pub sync: Sync,
-    pub broker: Arc<Broker>,
+    pub broker: B,
     pub kafka: Kafka,
     pub ods: Client,
 }
@@ -45,15 +45,41 @@ impl Scene {
         Self::on(Sync::shared(&format!("kafka_{name}")), Arc::new(Broker::start(name)))
     }
 
+    /// A broker and an `ods` cluster of its own, which the test may stop and kill.
+    pub fn alone(name: &str) -> Self {
+        let name = format!("kafka_{name}");
+        Self::on(Sync::on(&Pair::start(&name), &name), Arc::new(Broker::start(&name)))
+    }
+
     /// The same with a broker and a database that are there.
     pub fn on(sync: Sync, broker: Arc<Broker>) -> Self {
+        let (bootstrap, kafka) = (broker.bootstrap(), broker.kafka());
+        Self::with(sync, broker, kafka, &bootstrap)
+    }
+}
+
+impl Scene<Brokers> {
+    /// Three brokers and a database of the shared cluster.
+    pub fn of_three(name: &str) -> Self {
+        let sync = Sync::shared(&format!("kafka_{name}"));
+        let brokers = Brokers::start(name);
+        let (bootstrap, kafka) = (brokers.bootstrap(), brokers.kafka());
+        Self::with(sync, brokers, kafka, &bootstrap)
+    }
+}
+
+impl<B> Scene<B> {
+    fn with(sync: Sync, broker: B, kafka: Kafka, bootstrap: &str) -> Self {
         let mut ods = sync.ods();
         ods.run(&format!(
-            "CREATE SERVER events FOREIGN DATA WRAPPER ods_kafka OPTIONS (\"bootstrap.servers\" '{}')",
-            broker.bootstrap()
+            "CREATE SERVER events FOREIGN DATA WRAPPER ods_kafka OPTIONS (\"bootstrap.servers\" '{bootstrap}')"
         ));
-        let kafka = broker.kafka();
         Self { sync, broker, kafka, ods }
+    }
+
+    /// Connects anew to a database whose server was away.
+    pub fn reconnect(&mut self) {
+        self.ods = self.sync.ods();
     }
 
     /// Has the table `target`, which is there or not, follow topics; `further` arguments begin with a comma.
