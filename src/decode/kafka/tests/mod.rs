@@ -3,6 +3,7 @@
 mod avro;
 mod canonical;
 mod events;
+mod fuzz;
 mod hostile;
 mod lost;
 pub mod recorded;
