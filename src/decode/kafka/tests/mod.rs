@@ -9,6 +9,7 @@ mod lost;
 pub mod recorded;
 mod select;
 mod shapes;
+mod shapes_made;
 mod truth;
 mod types;
 
