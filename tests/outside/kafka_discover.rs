@@ -102,10 +102,12 @@ fn topics_are_told_with_what_they_hold() {
     );
     let mut ods = sync.ods();
     create_server(&mut ods, &broker.bootstrap(), &registry.ccompat());
+    let began = std::time::Instant::now();
     let rows = ods.rows(
         "SELECT source_table, concat_ws(' | ', key, columns, CASE WHEN syncable THEN 'syncable' END, reason, format)
            FROM ods.discover('events')",
     );
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     let rows: HashMap<String, String> = rows
         .into_iter()
         .map(|row| {

@@ -333,16 +333,36 @@ fn changes(
     deadline: Deadline,
 ) -> Result<Vec<Table>> {
     let Some(topic) = client.topic(server, deadline)? else { return Ok(Vec::new()) };
-    let mut sampling = Sampling::default();
     let extents = extents(client, &topic, deadline)?;
+    let mut few = Sampling::default();
+    few.ends(client, &topic, &extents, 1, deadline)?;
+    // Another topic of that name may be large, and hold anything.
+    match tables_in(&few, registry.as_deref_mut(), &topic.name) {
+        Ok(Some(_)) => {}
+        Err(error) if error.kind == ErrorKind::SourceUnreachable => return Err(error),
+        Ok(None) | Err(_) => return Ok(Vec::new()),
+    }
+    let mut sampling = Sampling::default();
     sampling.all(client, &topic, &extents, deadline)?;
+    Ok(tables_in(&sampling, registry, &topic.name)?.unwrap_or_default())
+}
+
+/// The tables that records of a topic of schema changes tell; none where they are no such records.
+fn tables_in(
+    sampling: &Sampling,
+    mut registry: Option<&mut Registry>,
+    topic: &str,
+) -> Result<Option<Vec<Table>>> {
     let records: Vec<Record<'_>> = sampling.kept.iter().map(Kept::record).collect();
     if records.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    let names = [topic.name.clone()];
+    let names = [topic.to_owned()];
     let look = Look::at(&records, registry.as_deref_mut(), &names, &Asked::default())?;
     let samples = look.samples(&records, registry.as_deref())?;
+    if !samples.iter().any(|sample| sample.field("tableChanges").is_some()) {
+        return Ok(None);
+    }
     let mut tables = Vec::new();
     for sample in &samples {
         let Some(Opened { value, .. }) = &sample.value else { continue };
@@ -351,7 +371,7 @@ fn changes(
         // A record of another kind tells none.
         tables.extend(table_change::tables(value.clone(), family).unwrap_or_default());
     }
-    Ok(tables)
+    Ok(Some(tables))
 }
 
 /// Replaces types of extensions that are not installed here.
