@@ -18,8 +18,10 @@ mod support;
 
 mod bad_rows;
 mod catchup;
+mod delay;
 mod discard;
 mod initial_load;
+mod kafka;
 mod key_select;
 mod process;
 mod report;
@@ -53,6 +55,12 @@ const PARTS: &[Part] = &[
     ("resync", resync::run),
     ("worker_rss_1gb_tx", worker::memory),
     ("idle_cpu", worker::idle),
+    ("kafka_insert", kafka::insert),
+    ("kafka_update", kafka::update),
+    ("kafka_mixed", kafka::mixed),
+    ("kafka_partitions", kafka::partitions),
+    ("kafka_visible", kafka::visible),
+    ("kafka_backlog", kafka::backlog),
 ];
 
 fn main() -> ExitCode {

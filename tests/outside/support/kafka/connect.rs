@@ -1,7 +1,7 @@
 //! A real Kafka Connect worker, in which Debezium's connectors run.
 
 use super::program::Program;
-use super::{LOG4J, PATIENCE, kafka_java, part};
+use super::{Collector, LOG4J, PATIENCE, kafka_java_with, part};
 use crate::support::process::{User, lasting_port};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ pub enum Plugin {
     Postgres,
     MariaDb,
     Avro,
+    /// Fetched by `scripts/kafka-parts.sh bench` alone.
+    Jdbc,
 }
 
 impl Plugin {
@@ -26,6 +28,7 @@ impl Plugin {
             Self::Postgres => "debezium-postgres",
             Self::MariaDb => "debezium-mariadb",
             Self::Avro => "avro-converter",
+            Self::Jdbc => "debezium-jdbc",
         }
     }
 }
@@ -35,12 +38,29 @@ impl Plugin {
 pub struct Connect {
     program: Program,
     port: u16,
+    heap: u32,
+    collector: Collector,
     connectors: Mutex<BTreeMap<String, Value>>,
 }
 
 impl Connect {
     /// Starts a worker that writes to these brokers.
     pub fn start(name: &str, bootstrap: &str, plugins: &[Plugin]) -> Self {
+        Self::make(name, bootstrap, plugins, HEAP, Collector::Small)
+    }
+
+    /// As [`Connect::start`], for whom its speed matters, with so many megabytes of heap.
+    pub fn start_fast(name: &str, bootstrap: &str, plugins: &[Plugin], heap: u32) -> Self {
+        Self::make(name, bootstrap, plugins, heap, Collector::Fast)
+    }
+
+    fn make(
+        name: &str,
+        bootstrap: &str,
+        plugins: &[Plugin],
+        heap: u32,
+        collector: Collector,
+    ) -> Self {
         let program = Program::new(name, User::Own);
         let port = lasting_port();
         // The folder that holds plugins is named, so each plugin gets one of its own here.
@@ -67,7 +87,8 @@ task.shutdown.graceful.timeout.ms=3000
         );
         program.write("worker.properties", &config);
         program.write("log4j.properties", LOG4J);
-        let connect = Self { program, port, connectors: Mutex::default() };
+        let connectors = Mutex::default();
+        let connect = Self { program, port, heap, collector, connectors };
         connect.start_again();
         connect
     }
@@ -75,7 +96,8 @@ task.shutdown.graceful.timeout.ms=3000
     /// Starts the stopped worker, and its connectors go on where they were.
     pub fn start_again(&self) {
         let home = self.program.home();
-        let mut command = kafka_java(HEAP, &home.join("log4j.properties"));
+        let log = home.join("log4j.properties");
+        let mut command = kafka_java_with(self.heap, self.collector, &log);
         command.arg("org.apache.kafka.connect.cli.ConnectStandalone");
         command.arg(home.join("worker.properties"));
         self.program.start(command);

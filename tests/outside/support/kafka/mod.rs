@@ -11,7 +11,7 @@ pub mod record;
 pub mod registry;
 pub mod sample;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -39,22 +39,43 @@ pub fn part(name: &str) -> PathBuf {
     dir
 }
 
+/// How a Java virtual machine collects garbage.
+#[derive(Clone, Copy, Debug)]
+pub enum Collector {
+    /// With the smallest footprint.
+    Small,
+    /// With the most throughput, on all processors.
+    Fast,
+}
+
 /// A Java virtual machine with so many megabytes of heap, its class path or jar still to be named.
 pub fn java(heap: u32) -> Command {
+    java_with(heap, Collector::Small)
+}
+
+fn java_with(heap: u32, collector: Collector) -> Command {
     let java = std::env::var_os("JAVA_HOME")
         .map_or_else(|| PathBuf::from("java"), |home| PathBuf::from(home).join("bin/java"));
     let mut command = Command::new(java);
     command.arg(format!("-Xmx{heap}m"));
-    // The collector with the smallest footprint, and an end instead of a virtual machine that limps on.
-    command.args(["-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]);
+    match collector {
+        Collector::Small => command.args(["-Xms64m", "-XX:+UseSerialGC"]),
+        Collector::Fast => command.arg(format!("-Xms{heap}m")).arg("-XX:+UseParallelGC"),
+    };
+    // An end instead of a virtual machine that limps on.
+    command.arg("-XX:+ExitOnOutOfMemoryError");
     // In the locale C that servers run in, Debezium would not know a table by its name in the binary log.
     command.arg("-Dfile.encoding=UTF-8");
     command
 }
 
 /// As [`java`], with the class path of the broker and of Connect.
-pub fn kafka_java(heap: u32, log_config: &std::path::Path) -> Command {
-    let mut command = java(heap);
+pub fn kafka_java(heap: u32, log_config: &Path) -> Command {
+    kafka_java_with(heap, Collector::Small, log_config)
+}
+
+fn kafka_java_with(heap: u32, collector: Collector, log_config: &Path) -> Command {
+    let mut command = java_with(heap, collector);
     command.arg(format!("-Dlog4j.configuration=file:{}", log_config.display()));
     command.arg("-cp").arg(part("kafka").join("*"));
     command
