@@ -33,7 +33,7 @@ pub fn run(scale: &Scale, report: &mut Report) {
         let guard = over.at_end();
         let run = scene.begin(Side::Ods, &topic);
         let mut client = scene.connect();
-        let markers = format!("SELECT count(*) FROM {} WHERE id < 0", run.table);
+        let markers = run.markers(topic.partitions);
         catchup::look(&scene, &run, || (client.number(&markers) > 0).then_some(()));
         drop(guard);
         value::check(&mut client, &run.table, &state);

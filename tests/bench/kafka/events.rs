@@ -27,6 +27,15 @@ macro_rules! unnest {
             ("consumer.override.max.poll.records", $size),
             ("use.reduction.buffer", "true"),
             ("dialect.postgres.unnest.insert.enabled", "true"),
+            // The delete before it has said it: a tombstone would end the batch, and delete once more.
+            ("transforms", "drop"),
+            ("transforms.drop.type", "org.apache.kafka.connect.transforms.Filter"),
+            ("transforms.drop.predicate", "tombstone"),
+            ("predicates", "tombstone"),
+            (
+                "predicates.tombstone.type",
+                "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone",
+            ),
         ]
     };
 }

@@ -9,6 +9,7 @@ mod envelope;
 mod events;
 mod scene;
 mod schema;
+mod sink;
 mod value;
 mod visible;
 

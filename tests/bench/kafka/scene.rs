@@ -3,23 +3,21 @@
 
 use super::envelope::{Form, HEADERS, Writer};
 use super::events::{Event, Events, Op, State, Workload};
-use super::{schema, value};
+use super::{schema, sink, value};
 use crate::scene::{DATABASE, tuned};
 use crate::support::client::{Ask, literal};
 use crate::support::cluster::{Cluster, ClusterOptions};
+use crate::support::kafka::PATIENCE;
 use crate::support::kafka::broker::Broker;
 use crate::support::kafka::client::Kafka;
-use crate::support::kafka::connect::{Connect, Plugin};
-use crate::support::kafka::debezium::{self, Form as Converter};
+use crate::support::kafka::connect::Connect;
+use crate::support::kafka::debezium::Form as Converter;
 use crate::support::kafka::record::{New, Producer};
 use crate::support::kafka::registry::Registry;
 use postgres::Client;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Megabytes of heap of Connect: as much as the sink makes use of.
-const CONNECT_HEAP: u32 = 2048;
 
 /// Who writes the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +62,15 @@ pub struct Run {
     connector: Option<String>,
 }
 
+impl Run {
+    /// The query that counts the markers that are there, by their keys: a condition that has its plan
+    /// read the whole table would cost more than what is measured.
+    pub fn markers(&self, partitions: i32) -> String {
+        let keys: Vec<String> = (1..=partitions).map(|number| format!("-{number}")).collect();
+        format!("SELECT count(*) FROM {} WHERE id IN ({})", self.table, keys.join(", "))
+    }
+}
+
 impl Scene {
     /// Starts the broker and the cluster; the others when they are needed.
     pub fn start(name: &str) -> Self {
@@ -71,8 +78,8 @@ impl Scene {
         let cluster = Cluster::start(tuned(ClusterOptions::ods(&format!("{name}-ods"))));
         let mut admin = cluster.connect("postgres");
         admin.run(&format!("CREATE DATABASE {DATABASE}"));
-        admin.run("CREATE ROLE sink LOGIN PASSWORD 'sink'");
-        cluster.connect(DATABASE).run("GRANT ALL ON SCHEMA public TO sink");
+        admin.run(&format!("CREATE ROLE {0} LOGIN PASSWORD '{0}'", sink::ROLE));
+        cluster.connect(DATABASE).run(&format!("GRANT ALL ON SCHEMA public TO {}", sink::ROLE));
         Self {
             kafka: broker.kafka(),
             broker,
@@ -141,7 +148,7 @@ impl Scene {
                 Run { table, connector: None }
             }
             Side::Sink(settings) => {
-                client.run(&format!("ALTER TABLE {table} OWNER TO sink"));
+                client.run(&format!("ALTER TABLE {table} OWNER TO {}", sink::ROLE));
                 let connector = format!("sink-{number}");
                 self.sink(&connector, topic, &table, settings);
                 Run { table, connector: Some(connector) }
@@ -178,13 +185,8 @@ impl Scene {
             Form::Json => Converter::Json,
             Form::Avro(..) => Converter::Avro(self.registry()),
         };
-        let database = debezium::Target {
-            port: self.cluster.port(),
-            database: DATABASE,
-            user: "sink",
-            password: "sink",
-        };
-        let mut config = debezium::jdbc_sink(&database, &topic.name, table, converter);
+        let port = self.cluster.port();
+        let mut config = sink::config(port, DATABASE, &topic.name, table, converter);
         for (setting, value) in settings {
             config[setting] = (*value).into();
         }
@@ -211,8 +213,11 @@ impl Scene {
         let drop = if let Some(connector) = &run.connector {
             self.connect_worker().delete(connector);
             // Its task may still hold the table.
-            let sessions = "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'sink'";
-            client.wait_until("the sink has left", sessions, crate::support::kafka::PATIENCE);
+            let left = format!(
+                "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '{}'",
+                sink::ROLE
+            );
+            client.wait_until("the sink has left", &left, PATIENCE);
             format!("DROP TABLE {}", run.table)
         } else {
             format!("SELECT ods.drop_synced_table({}, keep_data => false)", literal(&run.table))
@@ -225,10 +230,7 @@ impl Scene {
     }
 
     fn connect_worker(&self) -> &Connect {
-        self.connect.get_or_init(|| {
-            let plugins = [Plugin::Jdbc, Plugin::Avro];
-            Connect::start_fast("bench-connect", &self.broker.bootstrap(), &plugins, CONNECT_HEAP)
-        })
+        self.connect.get_or_init(|| sink::start_worker(&self.broker.bootstrap()))
     }
 }
 

@@ -55,7 +55,7 @@ pub fn run(scale: &Scale, report: &mut Report) {
 /// The delays of events produced at the pace, and the pace that was kept.
 fn measure(scene: &Scene, run: &Run, topic: &Topic, count: usize) -> (Quantiles, f64) {
     let mut client = scene.connect();
-    let markers = format!("SELECT count(*) FROM {} WHERE id < 0", run.table);
+    let markers = run.markers(topic.partitions);
     super::catchup::look(scene, run, || (client.number(&markers) > 0).then_some(()));
     client.run(&format!("ANALYZE {}", run.table));
 

@@ -81,34 +81,6 @@ pub fn mariadb(
     )
 }
 
-/// The Postgres database that a sink writes.
-pub struct Target<'a> {
-    pub port: u16,
-    pub database: &'a str,
-    pub user: &'a str,
-    pub password: &'a str,
-}
-
-/// A sink that writes a topic's events into a table that is there, deletes too.
-pub fn jdbc_sink(target: &Target<'_>, topic: &str, table: &str, form: Form<'_>) -> Value {
-    with(
-        converters(form),
-        json!({
-            "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
-            "topics": topic,
-            "connection.url": format!("jdbc:postgresql://127.0.0.1:{}/{}", target.port, target.database),
-            "connection.username": target.user,
-            "connection.password": target.password,
-            "collection.name.format": table,
-            "insert.mode": "upsert",
-            "delete.enabled": "true",
-            "primary.key.mode": "record_key",
-            "schema.evolution": "none",
-            "consumer.override.auto.offset.reset": "earliest",
-        }),
-    )
-}
-
 /// A configuration with further settings, which overrule its own.
 pub fn with(mut config: Value, more: Value) -> Value {
     let settings = config.as_object_mut().expect("an object");
@@ -127,7 +99,8 @@ pub fn flattened(delete_handling: &str) -> Value {
     })
 }
 
-fn converters(form: Form<'_>) -> Value {
+/// How keys and values are written, or read.
+pub fn converters(form: Form<'_>) -> Value {
     let json = "org.apache.kafka.connect.json.JsonConverter";
     match form {
         Form::JsonWithSchema | Form::Json => {
