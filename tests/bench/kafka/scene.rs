@@ -200,7 +200,7 @@ impl Scene {
         } else {
             let failed = self.connect().rows(&format!(
                 "SELECT state, reason, last_error FROM ods.sync_status
-                 WHERE table_name = {}::regclass AND state IN ('failed', 'stalled', 'paused')",
+                 WHERE table_name = {}::regclass AND state IN ('failed', 'paused')",
                 literal(&run.table)
             ));
             assert!(failed.is_empty(), "{}: {failed:?}", run.table);
