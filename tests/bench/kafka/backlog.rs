@@ -36,7 +36,7 @@ pub fn run(scale: &Scale, report: &mut Report) {
         let markers = run.markers(topic.partitions);
         catchup::look(&scene, &run, || (client.number(&markers) > 0).then_some(()));
         drop(guard);
-        value::check(&mut client, &run.table, &state);
+        value::check(&mut client, &run.table, &state).expect("every event has arrived");
         watch.join().expect("the worker is watched")
     });
     assert!(peak > 0, "no stream worker was seen");
