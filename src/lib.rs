@@ -75,6 +75,7 @@ pgrx::extension_sql_file!(
         api::verbs::resume,
         api::resync::resync,
         api::resync::cancel_resync,
+        api::seek::seek,
         api::verify::verify,
         api::verify::set_verify_schedule,
         api::verify::remove_verify_schedule,

@@ -452,7 +452,7 @@ fn push_missing(
         let old = crate::decode::change::Old::Key(row.tuple());
         let op = crate::decode::change::Op::Delete { old };
         let _ = batch
-            .push_projected(&op, Stamp { committed_at_us: 0, xid: 0 })
+            .push_projected(&op, Stamp::of_transaction(0, 0))
             .map_err(|error| OdsError::new(ErrorKind::Bug, error.to_string()))?;
     }
     Ok(())

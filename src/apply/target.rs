@@ -8,7 +8,7 @@ use crate::pg::spi::{Connection, Statement};
 use crate::pg::{collation, encoding, relcache};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Rows a statement is planned for; a typical batch.
 const PLANNED_ROWS: f64 = 1000.0;
@@ -102,6 +102,8 @@ pub struct Target {
     pub may_copy: bool,
     /// Whether keys that are equal are written alike, as 1.0 and 1.00 are not.
     pub keys_are_exact: bool,
+    /// Keys of the batch for which an event left out a value that had not changed.
+    pub unavailable: HashSet<Vec<String>>,
     values: RowType,
     keys: RowType,
     origins: RowType,
@@ -220,6 +222,7 @@ impl Target {
             origins: RowType::new(&named("o", &key), encoding)?,
             moves: RowType::new(&moves, encoding)?,
             numbered: RowType::new(&numbered, encoding)?,
+            unavailable: HashSet::new(),
             statements: HashMap::new(),
         })
     }

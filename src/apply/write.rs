@@ -31,6 +31,9 @@ pub enum Mode {
     Resync,
     /// The batch says how rows must be; only those that differ are touched.
     Reconcile,
+    /// Any row may be here or not: the source tells rows whole, however often. What a row lacks here
+    /// can't be asked for.
+    Upsert,
 }
 
 /// What was done.
@@ -104,9 +107,21 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     }
     for (present, rows) in &work.partial {
         let missing = update_present(&spi, target, present, rows)?;
-        if mode == Mode::Live {
-            rereads.extend(missing);
+        match mode {
+            Mode::Live => {
+                for row in missing {
+                    rereads.push(key_text(row.key, target.encoding)?);
+                }
+            }
+            Mode::Upsert => insert_present(&spi, target, &missing, &mut rereads)?,
+            Mode::Loading | Mode::Resync | Mode::Reconcile => {}
         }
+    }
+    if mode == Mode::Upsert && !rereads.is_empty() {
+        return Err(OdsError::new(
+            ErrorKind::Mismatch,
+            "the event leaves out values that had not changed, and the row that has them is not here",
+        ));
     }
     Ok(Written { rows, rereads, doubtful })
 }
@@ -178,12 +193,23 @@ fn sort_out<'b>(
                 let present = cells.values().map(|value| value != Value::Absent).collect();
                 work.partial.entry(present).or_default().push(row);
             }
+            (Image::Partial(cells), Origin::Born)
+                if mode == Mode::Upsert && is_told_as_far_as_it_goes(target, &row)? =>
+            {
+                work.new.push((Whole::Batch(cells), row.committed_at_us));
+            }
             (Image::Partial(_), Origin::Moved(from)) => incomplete.push((row, from)),
             (Image::Partial(_), _) => incomplete.push((row, row.key)),
         }
     }
     complete(spi, target, incomplete, mode, &mut work)?;
     Ok(work)
+}
+
+/// Whether nothing is known of what an event has not told of a row: its fields are all there are.
+fn is_told_as_far_as_it_goes(target: &Target, row: &NetRow<'_>) -> Result<bool> {
+    Ok(target.unavailable.is_empty()
+        || !target.unavailable.contains(&key_text(row.key, target.encoding)?))
 }
 
 /// Takes absent values from the local rows; where there is none, or a transform has changed it,
@@ -221,7 +247,15 @@ fn complete<'b>(
         }
     }
     for (ordinal, (row, _)) in incomplete.into_iter().enumerate() {
-        let (Some(local), Image::Partial(cells)) = (local.remove(&ordinal), row.image) else {
+        let local = local.remove(&ordinal);
+        if let (None, Image::Partial(cells)) = (&local, row.image)
+            && mode == Mode::Upsert
+            && is_told_as_far_as_it_goes(target, &row)?
+        {
+            work.new.push((Whole::Batch(cells), row.committed_at_us));
+            continue;
+        }
+        let (Some(local), Image::Partial(cells)) = (local, row.image) else {
             work.rereads.push(key_text(row.key, target.encoding)?);
             continue;
         };
@@ -331,13 +365,36 @@ fn write_checked(spi: &Connection, target: &mut Target, work: &Work<'_>, mode: M
     Ok(())
 }
 
-/// Updates the present columns of rows; the keys of those that are not here.
-fn update_present(
+/// Inserts rows as far as they are told, unless the source has left out what had not changed: the keys
+/// of those join `rereads`.
+fn insert_present(
+    spi: &Connection,
+    target: &mut Target,
+    rows: &[NetRow<'_>],
+    rereads: &mut Vec<Vec<String>>,
+) -> Result<()> {
+    let mut new = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row.image {
+            Image::Partial(cells) if is_told_as_far_as_it_goes(target, row)? => {
+                new.push((Whole::Batch(cells), row.committed_at_us));
+            }
+            _ => rereads.push(key_text(row.key, target.encoding)?),
+        }
+    }
+    if !new.is_empty() {
+        run(spi, target, &Kind::InsertMissing, &new)?;
+    }
+    Ok(())
+}
+
+/// Updates the present columns of rows; those that are not here.
+fn update_present<'b>(
     spi: &Connection,
     target: &mut Target,
     present: &[bool],
-    rows: &[NetRow<'_>],
-) -> Result<Vec<Vec<String>>> {
+    rows: &[NetRow<'b>],
+) -> Result<Vec<NetRow<'b>>> {
     let table = target.relation;
     let kind = Kind::UpdatePresent(present.to_vec());
     let Some((statement, row_type)) = target.statement(spi, &kind)? else { return Ok(Vec::new()) };
@@ -364,11 +421,8 @@ fn update_present(
             *flag = false;
         }
     }
-    keys.iter()
-        .zip(missing)
-        .filter(|(_, missing)| *missing)
-        .map(|(key, _)| key_text(*key, target.encoding))
-        .collect()
+    let missing = rows.iter().zip(missing).filter(|(_, missing)| *missing);
+    Ok(missing.map(|(row, _)| *row).collect())
 }
 
 fn read_local(

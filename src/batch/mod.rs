@@ -146,8 +146,23 @@ pub enum KeyChanges {
 pub struct Stamp {
     /// Microseconds since 2000-01-01 UTC, on the source's clock.
     pub committed_at_us: i64,
-    /// The top-level transaction, never a subtransaction: snapshots list no others.
+    /// The top-level transaction, never a subtransaction: snapshots list no others. 0 where a source
+    /// tells none.
     pub xid: u32,
+    /// The number of the record that told it, among those at hand; 0 where a source has no records.
+    pub record: u32,
+}
+
+impl Stamp {
+    /// The stamp of an event of a transaction.
+    pub fn of_transaction(committed_at_us: i64, xid: u32) -> Self {
+        Self { committed_at_us, xid, record: 0 }
+    }
+
+    /// The stamp of an event that a record told.
+    pub fn of_record(committed_at_us: i64, record: u32) -> Self {
+        Self { committed_at_us, xid: 0, record }
+    }
 }
 
 /// What became of an event.

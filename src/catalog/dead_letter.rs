@@ -1,12 +1,15 @@
 //! Changes that could not be applied, as the catalog keeps them.
 
 use super::table::{execute, spi_error};
+use super::topics::Partition;
 use crate::error::Result;
 use crate::source::postgres::quote::array_literal;
 use pgrx::prelude::*;
 use serde_json::Value as Json;
 use std::collections::HashMap;
 
+/// From 1970 to 2000, where Postgres begins to count.
+const UNIX_EPOCH_MS: i64 = 946_684_800_000;
 /// Letters that are stored by one statement.
 const AT_ONCE: usize = 1000;
 
@@ -24,6 +27,8 @@ pub enum Operation {
     Delete,
     /// A row was read from the source.
     Load,
+    /// A record came that could not be read.
+    Record,
 }
 
 impl Operation {
@@ -33,6 +38,7 @@ impl Operation {
             Self::Update => "update",
             Self::Delete => "delete",
             Self::Load => "load",
+            Self::Record => "record",
         }
     }
 }
@@ -56,14 +62,66 @@ pub struct Letter {
     pub sqlstate: Option<String>,
     /// Why it could not be applied.
     pub error: String,
+    /// The number of the record that told it, where one did.
+    pub record: u32,
 }
 
-/// Keeps changes of a table; `position` is where the stream stands behind them.
-pub fn add(table_id: i32, letters: Vec<Letter>, position: &str) -> Result<()> {
+/// A record of a topic as it came.
+#[derive(Clone)]
+pub struct RawRecord {
+    /// Where it stands.
+    pub partition: Partition,
+    /// Its place there.
+    pub offset: i64,
+    /// When it was written, in milliseconds since 1970.
+    pub written_ms: Option<i64>,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+    /// Its headers: an array of names with what each holds, in hexadecimal.
+    pub headers: Option<Json>,
+}
+
+impl RawRecord {
+    /// What it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let part = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        part(&self.key) + part(&self.value)
+    }
+}
+
+/// Keeps changes of a table; `position` is where the stream stands behind them. A change that came in a
+/// record is kept with it, and with its place for a position.
+pub fn add(
+    table_id: i32,
+    letters: Vec<Letter>,
+    position: &str,
+    records: &HashMap<u32, RawRecord>,
+) -> Result<()> {
     let key_text = |key: &Key| array_literal(key.iter().map(String::as_str));
     let json_text = |row: &Option<Json>| row.as_ref().map(Json::to_string);
     let time = |us: i64| TimestampWithTimeZone::try_from(us).ok();
+    let unix_time = |ms: i64| time(ms.checked_sub(UNIX_EPOCH_MS)?.checked_mul(1000)?);
     for letters in letters.chunks(AT_ONCE) {
+        let told: Vec<Option<&RawRecord>> =
+            letters.iter().map(|letter| records.get(&letter.record)).collect();
+        let positions: Vec<String> = told
+            .iter()
+            .map(|record| match record {
+                Some(record) => format!("{}:{}", record.partition, record.offset),
+                None => position.to_owned(),
+            })
+            .collect();
+        let topics: Vec<_> = told.iter().map(|r| r.map(|r| r.partition.topic.as_str())).collect();
+        let numbers: Vec<_> = told.iter().map(|r| r.map(|r| r.partition.number)).collect();
+        let offsets: Vec<_> = told.iter().map(|r| r.map(|r| r.offset)).collect();
+        let raw_keys: Vec<_> = told.iter().map(|r| r.and_then(|r| r.key.clone())).collect();
+        let raw_values: Vec<_> = told.iter().map(|r| r.and_then(|r| r.value.clone())).collect();
+        let headers: Vec<_> =
+            told.iter().map(|r| r.and_then(|r| r.headers.as_ref()).map(Json::to_string)).collect();
+        let written: Vec<_> =
+            told.iter().map(|r| r.and_then(|r| unix_time(r.written_ms?))).collect();
         let column = |text: fn(&Letter) -> Option<String>| -> Vec<Option<String>> {
             letters.iter().map(text).collect()
         };
@@ -75,16 +133,20 @@ pub fn add(table_id: i32, letters: Vec<Letter>, position: &str) -> Result<()> {
         let times: Vec<_> =
             letters.iter().map(|letter| letter.committed_at_us.and_then(time)).collect();
         execute(
-            "INSERT INTO ods.dead_letter (table_id, position, key, other_key, operation, new_row, old_row, committed_at, sqlstate, error) \
-             SELECT $1, $2, key::pg_catalog.text[], other_key::pg_catalog.text[], operation, \
-                    new_row::pg_catalog.jsonb, old_row::pg_catalog.jsonb, committed_at, sqlstate, error \
-             FROM ROWS FROM (pg_catalog.unnest($3::pg_catalog.text[]), pg_catalog.unnest($4::pg_catalog.text[]), pg_catalog.unnest($5::pg_catalog.text[]), pg_catalog.unnest($6::pg_catalog.text[]), \
-                    pg_catalog.unnest($7::pg_catalog.text[]), pg_catalog.unnest($8::pg_catalog.timestamptz[]), pg_catalog.unnest($9::pg_catalog.text[]), pg_catalog.unnest($10::pg_catalog.text[])) \
-                  WITH ORDINALITY AS l (key, other_key, operation, new_row, old_row, committed_at, sqlstate, error, place) \
+            "INSERT INTO ods.dead_letter (table_id, position, key, other_key, operation, new_row, old_row, committed_at, sqlstate, error, \
+                    topic, partition_number, record_offset, raw_key, raw_value, headers, written_at) \
+             SELECT $1, position, key::pg_catalog.text[], other_key::pg_catalog.text[], operation, \
+                    new_row::pg_catalog.jsonb, old_row::pg_catalog.jsonb, committed_at, sqlstate, error, \
+                    topic, partition_number, record_offset, raw_key, raw_value, headers::pg_catalog.jsonb, written_at \
+             FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.text[]), pg_catalog.unnest($3::pg_catalog.text[]), pg_catalog.unnest($4::pg_catalog.text[]), pg_catalog.unnest($5::pg_catalog.text[]), pg_catalog.unnest($6::pg_catalog.text[]), \
+                    pg_catalog.unnest($7::pg_catalog.text[]), pg_catalog.unnest($8::pg_catalog.timestamptz[]), pg_catalog.unnest($9::pg_catalog.text[]), pg_catalog.unnest($10::pg_catalog.text[]), \
+                    pg_catalog.unnest($11::pg_catalog.text[]), pg_catalog.unnest($12::pg_catalog.int4[]), pg_catalog.unnest($13::pg_catalog.int8[]), pg_catalog.unnest($14::pg_catalog.bytea[]), \
+                    pg_catalog.unnest($15::pg_catalog.bytea[]), pg_catalog.unnest($16::pg_catalog.text[]), pg_catalog.unnest($17::pg_catalog.timestamptz[])) \
+                  WITH ORDINALITY AS l (position, key, other_key, operation, new_row, old_row, committed_at, sqlstate, error, topic, partition_number, record_offset, raw_key, raw_value, headers, written_at, place) \
              ORDER BY place",
             &[
                 table_id.into(),
-                position.into(),
+                positions.into(),
                 keys.into(),
                 other_keys.into(),
                 column(|letter| Some(letter.operation.name().to_owned())).into(),
@@ -93,6 +155,13 @@ pub fn add(table_id: i32, letters: Vec<Letter>, position: &str) -> Result<()> {
                 times.into(),
                 column(|letter| letter.sqlstate.clone()).into(),
                 column(|letter| Some(letter.error.clone())).into(),
+                topics.into(),
+                numbers.into(),
+                offsets.into(),
+                raw_keys.into(),
+                raw_values.into(),
+                headers.into(),
+                written.into(),
             ],
         )?;
     }

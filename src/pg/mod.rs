@@ -16,6 +16,8 @@ pub mod guc;
 pub mod hooks;
 pub mod identity;
 pub mod interrupt;
+pub mod json;
+pub mod kafka;
 pub mod latch;
 pub mod libpq;
 pub mod memory;

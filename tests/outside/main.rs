@@ -31,6 +31,7 @@ mod isolation;
 mod kafka_parts;
 mod kafka_samples;
 mod kafka_servers;
+mod kafka_stream;
 mod large_field;
 mod large_tx;
 mod load;

@@ -274,7 +274,7 @@ fn keys_that_cannot_be_told_are_errors() {
 #[test]
 fn values_no_text_can_hold_are_errors() {
     let mut batch = TableBatch::new(Shape::new(2, vec![0], DeletePolicy::Net).unwrap());
-    let stamp = Stamp { committed_at_us: 0, xid: 1 };
+    let stamp = Stamp::of_transaction(0, 1);
     let mut tuple = TupleBuf::new();
     tuple.push(Cell::Text(b"1")).unwrap();
     let short = Op::Insert { new: tuple.tuple() };
@@ -386,7 +386,7 @@ fn impossible_shapes_are_refused() {
 fn a_change_of_a_key_that_must_be_seen_stands_alone() {
     let shape = Shape::new(2, vec![0], DeletePolicy::Keep).unwrap();
     let mut batch = TableBatch::new(shape.with_key_changes(KeyChanges::Alone));
-    let stamp = Stamp { committed_at_us: 1, xid: 1 };
+    let stamp = Stamp::of_transaction(1, 1);
     let row = |id: &'static [u8]| {
         let mut row = TupleBuf::new();
         row.push(Cell::Text(id)).unwrap();

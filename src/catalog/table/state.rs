@@ -35,8 +35,12 @@ pub fn set_state(
     execute(
         "UPDATE ods.table_state s SET state = $2, reason = $3, fix = $4, since = pg_catalog.clock_timestamp(), \
                 fresh_as_of = CASE WHEN $2 = 'live' THEN NULL \
-                    WHEN s.state = 'live' OR (s.resync = 'asked' AND s.fresh_as_of IS NULL) THEN (SELECT p.fresh_as_of FROM ods.stream_position p \
-                         JOIN ods.synced_table t ON t.stream_id = p.stream_id WHERE t.table_id = $1) \
+                    WHEN s.state = 'live' OR (s.resync = 'asked' AND s.fresh_as_of IS NULL) THEN ( \
+                         SELECT coalesce(c.fresh_as_of, p.fresh_as_of) FROM ods.synced_table t \
+                         JOIN ods.stream_position p ON p.stream_id = t.stream_id \
+                         LEFT JOIN ods.topic_source o ON o.table_id = t.table_id \
+                         LEFT JOIN ods.connector_position c ON c.stream_id = t.stream_id AND c.connector = o.connector \
+                         WHERE t.table_id = $1) \
                     ELSE s.fresh_as_of END, \
                 resync = 'none', rows_per_second = CASE WHEN $2 <> 'live' THEN s.rows_per_second END, \
                 last_error = CASE WHEN $2 = 'failed' THEN $3 ELSE s.last_error END, \

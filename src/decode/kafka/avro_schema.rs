@@ -7,13 +7,16 @@
 
 use super::error::Wrong;
 use super::logical::Logical;
-use super::schema::{SOURCE_TYPE, unsigned_bigint};
+use super::schema::{SOURCE_TYPE, Schema, unsigned_bigint};
 use serde_json::Value as Json;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How deep arrays may be nested for their elements' meaning to be followed.
 const ARRAYS: u32 = 8;
+/// How deep, and how far, a type is followed as a schema of Connect.
+const DEEPEST: u32 = 16;
+const MOST_TYPES: u32 = 20_000;
 
 /// A parsed schema. Types refer to each other by number, so that recursive ones need no recursion.
 #[derive(Clone, Debug)]
@@ -32,6 +35,16 @@ pub struct Node {
     logical: Option<Logical>,
     /// Whether it is the pair by which the converter writes maps of keys that are no strings.
     map_entry: bool,
+    /// What tells the type of a column.
+    told: Told,
+}
+
+/// What Connect's schema has said of a type.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    type_name: Option<Box<str>>,
+    name: Option<Box<str>>,
+    parameters: Vec<(String, String)>,
 }
 
 /// The form of a type; numbers are those of other types.
@@ -126,6 +139,67 @@ impl AvroSchema {
         self.logical_within(number, ARRAYS)
     }
 
+    /// The type as a schema of Connect, as far as it goes down: recursive types end somewhere.
+    pub fn connect(&self, number: usize) -> Schema {
+        self.connect_within(number, DEEPEST, &mut { MOST_TYPES })
+    }
+
+    fn connect_within(&self, number: usize, depth: u32, budget: &mut u32) -> Schema {
+        let optional = match self.node(number).map(|node| &node.shape) {
+            Some(Shape::Union(branches)) => branches.iter().any(|branch| {
+                self.node(*branch).is_some_and(|node| matches!(node.shape, Shape::Null))
+            }),
+            _ => false,
+        };
+        let branches = match self.node(number).map(|node| &node.shape) {
+            Some(Shape::Union(branches)) => branches.len() - usize::from(optional),
+            _ => 1,
+        };
+        let node = self.node(self.not_null(number)).filter(|_| branches == 1);
+        let Some(node) = node else {
+            // Values of several types have only text in common.
+            return Schema { type_name: "string".to_owned(), optional, ..Schema::default() };
+        };
+        let mut schema = Schema {
+            name: node.told.name.as_deref().map(str::to_owned),
+            optional,
+            parameters: node.told.parameters.clone(),
+            ..Schema::default()
+        };
+        let mut inner = |number: usize| {
+            if depth == 0 || *budget == 0 {
+                return Schema { type_name: "struct".to_owned(), ..Schema::default() };
+            }
+            *budget -= 1;
+            self.connect_within(number, depth - 1, budget)
+        };
+        let type_name = match &node.shape {
+            Shape::Boolean => "boolean",
+            Shape::Integer => "int64",
+            Shape::Float => "float32",
+            Shape::Double => "float64",
+            Shape::Bytes | Shape::Fixed(_) => "bytes",
+            Shape::Array(items) if self.node(*items).is_some_and(|items| items.map_entry) => "map",
+            Shape::Array(items) => {
+                schema.items = Some(Box::new(inner(*items)));
+                "array"
+            }
+            Shape::Map(values) => {
+                schema.items = Some(Box::new(inner(*values)));
+                "map"
+            }
+            Shape::Record(fields) => {
+                let fields = fields.iter();
+                schema.fields =
+                    fields.map(|(name, number)| (name.to_string(), inner(*number))).collect();
+                "struct"
+            }
+            Shape::Null | Shape::String | Shape::Enum(_) | Shape::Union(_) => "string",
+        };
+        schema.type_name = node.told.type_name.as_deref().unwrap_or(type_name).to_owned();
+        schema
+    }
+
     fn logical_within(&self, number: usize, arrays: u32) -> Logical {
         let Some(node) = self.node(self.not_null(number)) else { return Logical::Plain };
         if let Some(logical) = &node.logical {
@@ -147,6 +221,36 @@ impl AvroSchema {
     }
 }
 
+impl Told {
+    /// Takes over what the attributes of a type say.
+    fn take(&mut self, json: &Json) {
+        let text = |name: &str| json.get(name).and_then(Json::as_str);
+        if let Some(name) = text("connect.type") {
+            self.type_name = Some(name.into());
+        }
+        if let Some(parameters) = json.get("connect.parameters").and_then(Json::as_object) {
+            let texts = parameters
+                .iter()
+                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+            self.parameters = texts.collect();
+        }
+        match (text("connect.name"), text("logicalType")) {
+            (Some(name), _) => self.name = Some(name.into()),
+            (None, Some("decimal")) => {
+                self.name = Some("org.apache.kafka.connect.data.Decimal".into());
+                for (name, attribute) in
+                    [("scale", "scale"), ("connect.decimal.precision", "precision")]
+                {
+                    let number = json.get(attribute).and_then(Json::as_u64).unwrap_or(0);
+                    self.parameters.push((name.to_owned(), number.to_string()));
+                }
+            }
+            (None, Some(name)) => self.name = Some(name.into()),
+            (None, None) => {}
+        }
+    }
+}
+
 struct Parser {
     nodes: Vec<Node>,
     names: HashMap<String, usize>,
@@ -154,7 +258,7 @@ struct Parser {
 
 impl Parser {
     fn push(&mut self, shape: Shape) -> usize {
-        self.nodes.push(Node { shape, logical: None, map_entry: false });
+        self.nodes.push(Node { shape, logical: None, map_entry: false, told: Told::default() });
         self.nodes.len() - 1
     }
 
@@ -192,7 +296,12 @@ impl Parser {
                     .ok_or(Wrong("a type that the Avro schema or its references define"));
             }
         };
-        Ok(self.push(shape))
+        let number = self.push(shape);
+        // The form of both is the same.
+        if let (true, Some(node)) = (matches!(name, "int" | "long"), self.nodes.get_mut(number)) {
+            node.told.type_name = Some(if name == "int" { "int32" } else { "int64" }.into());
+        }
+        Ok(number)
     }
 
     fn object(&mut self, json: &Json, namespace: &str) -> Result<usize, Wrong> {
@@ -227,6 +336,7 @@ impl Parser {
         if let Some(node) = self.nodes.get_mut(number) {
             node.logical = logical.or(node.logical.take());
             node.map_entry = text("connect.internal.type") == Some("MapEntry");
+            node.told.take(json);
         }
         Ok(number)
     }
@@ -306,6 +416,27 @@ mod tests {
         assert_eq!(logical("u"), Logical::UnsignedBigint);
         assert_eq!(logical("x"), Logical::Array(Box::new(Logical::Date)));
         assert_eq!(logical("n"), Logical::Plain);
+    }
+
+    #[test]
+    fn types_become_schemas_of_connect() {
+        let text = r#"{"type":"record","name":"R","fields":[
+            {"name":"s","type":{"type":"int","connect.type":"int16"}},
+            {"name":"l","type":["null","long"]},
+            {"name":"d","type":{"type":"bytes","scale":2,"precision":10,"logicalType":"decimal"}},
+            {"name":"x","type":["null",{"type":"array","items":"string"}]},
+            {"name":"next","type":["null","R"]}]}"#;
+        let schema = AvroSchema::parse(text, &[]).unwrap();
+        let connect = schema.connect(schema.root());
+        let of = |name: &str| connect.field(name).unwrap();
+        assert_eq!((of("s").type_name.as_str(), of("s").optional), ("int16", false));
+        assert_eq!((of("l").type_name.as_str(), of("l").optional), ("int64", true));
+        assert_eq!(of("d").parameter("connect.decimal.precision"), Some("10"));
+        assert_eq!(of("x").items.as_ref().unwrap().type_name, "string");
+        assert_eq!(of("next").field("next").unwrap().type_name, "struct");
+        let wide = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"R"},{"name":"b","type":"R"}]}"#;
+        let schema = AvroSchema::parse(wide, &[]).unwrap();
+        assert_eq!(schema.connect(schema.root()).type_name, "struct");
     }
 
     #[test]

@@ -26,12 +26,19 @@ pub struct Cells {
     columns: Vec<Column>,
     pub index: Rc<Index>,
     scratch: Vec<u8>,
+    /// Whether a value was left out by the source since this was last set back.
+    pub has_unavailable: bool,
 }
 
 impl Cells {
     pub fn new(columns: Vec<Column>) -> Self {
         let index = columns.iter().enumerate().map(|(at, column)| (column.field.clone(), at));
-        Self { index: Rc::new(index.collect()), columns, scratch: Vec::new() }
+        Self {
+            index: Rc::new(index.collect()),
+            columns,
+            scratch: Vec::new(),
+            has_unavailable: false,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -119,11 +126,14 @@ impl Cells {
         settings: &Settings,
         out: &mut TupleBuf,
     ) -> Result<(), RecordError> {
-        let Self { columns, scratch, .. } = self;
+        let Self { columns, scratch, has_unavailable, .. } = self;
         for ((column, value), logical) in columns.iter().zip(row).zip(logicals) {
             let cell = match value {
                 None => Cell::Absent,
-                Some(value) if settings.placeholder.is(&value, &column.kind) => Cell::Absent,
+                Some(value) if settings.placeholder.is(&value, &column.kind) => {
+                    *has_unavailable = true;
+                    Cell::Absent
+                }
                 Some(value) => {
                     scratch.clear();
                     match value::write(scratch, value, logical, &column.kind, settings) {

@@ -93,13 +93,17 @@ impl Decoder {
             return other(facts, slots, is_row).map_err(|wrong| wrong.in_part("value"));
         };
         let op = match &*op {
-            "t" => return Ok(Event::Truncate(facts)),
+            "t" if self.concerns(&facts) => return Ok(Event::Truncate(facts)),
+            "t" => return Ok(Event::Elsewhere),
             "m" => {
                 return message(facts, slots[MESSAGE].take())
                     .map_err(|wrong| wrong.in_part("message"));
             }
             letter => Op::of_letter(letter).ok_or(RecordError::UnknownOp)?,
         };
+        if !self.concerns(&facts) {
+            return Ok(Event::Elsewhere);
+        }
         let before =
             self.row("before", before, slots[BEFORE].take(), logicals, &mut rows.before)?;
         let after = self.row("after", after, slots[AFTER].take(), logicals, &mut rows.after)?;
@@ -126,6 +130,10 @@ impl Decoder {
             (_, None) => return Err(Wrong("a row").in_part("after")),
         }
         Ok(Event::Row(event))
+    }
+
+    fn concerns(&self, facts: &Facts<'_>) -> bool {
+        self.selection.is_empty() || self.selection.source_matches(&facts.source)
     }
 
     fn opened<'a>(&mut self, value: Value<'a>) -> Result<Opened<'a>, RecordError> {

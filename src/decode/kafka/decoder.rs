@@ -2,7 +2,7 @@
 
 use super::avro;
 use super::avro_schema::AvroSchema;
-use super::cells::Cells;
+use super::cells::{Cells, Row};
 use super::column::Column;
 use super::datum::Value;
 use super::envelope::{Event, Facts, Op, RowEvent, Source, Times};
@@ -11,6 +11,7 @@ use super::framing::{Part, schema_id};
 use super::json::{Embedded, Payload};
 use super::logical::Logical;
 use super::schema::Schema;
+use super::select::Where;
 use super::settings::{Format, Layout, Settings};
 use super::walk::{Order, SKIP};
 use super::{Record, mongo};
@@ -57,6 +58,16 @@ pub struct Decoder {
     avro: Vec<Known>,
     pub(super) orders: Orders,
     spare: TupleBuf,
+    pub(super) selection: Where,
+    /// The fields that the selection asks for.
+    asked: Vec<Asked>,
+}
+
+/// A field that tells which table a record concerns.
+struct Asked {
+    name: Box<str>,
+    /// The slot of the metadata that it is besides.
+    metadata: Option<usize>,
 }
 
 /// What an Avro schema says about the columns.
@@ -93,7 +104,24 @@ impl Decoder {
             avro: Vec::new(),
             orders: Orders::default(),
             spare: TupleBuf::new(),
+            selection: Where::default(),
+            asked: Vec::new(),
         }
+    }
+
+    /// The same for those records alone that `selection` takes; others are [`Event::Elsewhere`].
+    pub fn selecting(mut self, selection: Where) -> Self {
+        let prefix = match &self.settings.layout {
+            Layout::Flattened { prefix } => Some(prefix.as_str()),
+            _ => None,
+        };
+        let asked = selection.fields().map(|name| {
+            let slot = prefix.and_then(|prefix| name.strip_prefix(prefix)).map(Metadata::slot);
+            Asked { name: name.into(), metadata: slot.filter(|slot| *slot != SKIP) }
+        });
+        self.asked = asked.collect();
+        self.selection = selection;
+        self
     }
 
     /// Reads a record. `rows` are emptied and filled as the event says.
@@ -106,13 +134,16 @@ impl Decoder {
         rows.key.clear();
         rows.before.clear();
         rows.after.clear();
+        self.cells.has_unavailable = false;
+        if !self.selection.is_empty() && !self.selection.headers_match(record) {
+            return Ok(Event::Elsewhere);
+        }
         let (value, logicals) = match record.value {
             Some(bytes) => self.open(Part::Value, bytes, record, schemas.value)?,
             None => (Value::Null, None),
         };
         if value == Value::Null {
-            let key = self.key(record, schemas, rows)?;
-            return Ok(Event::Tombstone { key });
+            return self.tombstone(record, schemas, rows);
         }
         let logicals = logicals.unwrap_or_else(|| Rc::clone(&self.untold));
         match &self.settings.layout {
@@ -122,8 +153,15 @@ impl Decoder {
                 self.flattened(value, &logicals, &prefix, record, schemas, rows)
             }
             Layout::Plain => {
-                let Self { cells, orders, settings, .. } = self;
-                let row = cells.of(value, &mut orders.after, "value")?;
+                let row = if self.asked.is_empty() {
+                    self.cells.of(value, &mut self.orders.after, "value")?
+                } else {
+                    match self.walked(value, None, &mut Metadata::default())? {
+                        Some(row) => row,
+                        None => return Ok(Event::Elsewhere),
+                    }
+                };
+                let Self { cells, settings, .. } = self;
                 cells.write(row, &logicals, settings, &mut rows.after)?;
                 let key = self.complete(record, schemas, rows)?;
                 Ok(Event::Row(RowEvent {
@@ -137,6 +175,86 @@ impl Decoder {
                 }))
             }
         }
+    }
+
+    /// What a null value means for the table.
+    fn tombstone<'a>(
+        &mut self,
+        record: &Record<'a>,
+        schemas: Schemas<'a>,
+        rows: &mut Rows,
+    ) -> Result<Event<'a>, RecordError> {
+        if self.selection.asks_source() {
+            // The delete in front of it has told its table.
+            return Ok(Event::Elsewhere);
+        }
+        let mut told = true;
+        if !self.asked.is_empty() {
+            let key = record.key.filter(|_| self.settings.key != Format::Ignored);
+            let key = match key {
+                Some(bytes) => self.open(Part::Key, bytes, record, schemas.key)?.0,
+                None => Value::Null,
+            };
+            match self.selection.key_matches(key) {
+                Some(false) => return Ok(Event::Elsewhere),
+                matches => told = matches.is_some(),
+            }
+        }
+        let key = self.key(record, schemas, rows)?;
+        Ok(Event::Tombstone { key, told })
+    }
+
+    /// The row in an object with metadata in fields whose names start with `prefix`; `None` for one
+    /// that concerns another table.
+    fn walked<'a>(
+        &mut self,
+        value: Value<'a>,
+        prefix: Option<&str>,
+        metadata: &mut Metadata<'a>,
+    ) -> Result<Option<Row<'a>>, RecordError> {
+        let Self { cells, orders, asked, selection, .. } = self;
+        let columns = cells.len();
+        let index = Rc::clone(&cells.index);
+        let slot_of = |name: &str| {
+            if let Some(slot) = index.get(name) {
+                return *slot;
+            }
+            if let Some(place) = asked.iter().position(|asked| *asked.name == *name) {
+                return columns + Metadata::SLOTS + place;
+            }
+            match prefix.and_then(|prefix| name.strip_prefix(prefix)).map_or(SKIP, Metadata::slot) {
+                SKIP => SKIP,
+                slot => columns + slot,
+            }
+        };
+        let mut row = cells.empty();
+        let mut found: Vec<Option<Cow<'a, str>>> = vec![None; asked.len()];
+        orders.after.walk(value, "value", slot_of, |slot, value| {
+            let Some(further) = slot.checked_sub(columns) else {
+                row[slot] = Some(value);
+                return;
+            };
+            let Some(place) = further.checked_sub(Metadata::SLOTS) else {
+                metadata.set(further, value);
+                return;
+            };
+            if let Some(slot) = asked[place].metadata {
+                metadata.set(slot, value.clone());
+            }
+            found[place] = value.into_plain_text();
+        })?;
+        for (asked, found) in asked.iter().zip(&mut found) {
+            if let Some(Some(value)) = index.get(&*asked.name).and_then(|column| row.get(*column)) {
+                *found = value.clone().into_plain_text();
+            }
+        }
+        Ok(selection.fields_match(&found).then_some(row))
+    }
+
+    /// Whether the source has left out a value of the event read last because it had not changed, rather
+    /// than that the event has no such field.
+    pub fn has_unavailable(&self) -> bool {
+        self.cells.has_unavailable
     }
 
     /// Reads the record's key alone into `rows.key`; `false` for a record without one.
@@ -205,23 +323,10 @@ impl Decoder {
         rows: &mut Rows,
     ) -> Result<Event<'a>, RecordError> {
         let mut metadata = Metadata::default();
-        let Self { cells, orders, settings, .. } = self;
-        let columns = cells.len();
-        let index = Rc::clone(&cells.index);
-        let slot_of = |name: &str| match index.get(name) {
-            Some(slot) => *slot,
-            None => match name.strip_prefix(prefix).map_or(SKIP, Metadata::slot) {
-                SKIP => SKIP,
-                slot => columns + slot,
-            },
+        let Some(row) = self.walked(value, Some(prefix), &mut metadata)? else {
+            return Ok(Event::Elsewhere);
         };
-        let mut row = cells.empty();
-        orders.after.walk(value, "value", slot_of, |slot, value| {
-            match slot.checked_sub(columns) {
-                Some(slot) => metadata.set(slot, value),
-                None => row[slot] = Some(value),
-            }
-        })?;
+        let Self { cells, settings, .. } = self;
         let header = |name: &str| -> Option<Cow<'a, str>> {
             let header = record.header(&format!("{prefix}{name}"))?;
             Some(std::str::from_utf8(header).ok()?.trim_matches('"').into())
@@ -341,6 +446,15 @@ impl Decoder {
     }
 }
 
+/// Whether a field's name, without the prefix of metadata, is that of metadata.
+pub fn is_metadata(name: &str) -> bool {
+    let more = ["version", "name", "source", "transaction"];
+    Metadata::slot(name) != SKIP
+        || more.contains(&name)
+        || name.starts_with("source_")
+        || name.starts_with("transaction_")
+}
+
 /// The metadata of a flattened event.
 #[derive(Default)]
 struct Metadata<'a> {
@@ -352,6 +466,9 @@ struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
+    /// How many slots there are.
+    const SLOTS: usize = 5 + Source::SLOTS;
+
     /// The slot of a name without its prefix, for [`Metadata::set`].
     fn slot(name: &str) -> usize {
         match name {

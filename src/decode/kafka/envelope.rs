@@ -19,7 +19,12 @@ pub enum Event<'a> {
     Tombstone {
         /// Whether the rows' key is filled.
         key: bool,
+        /// Whether it is known to concern the table. It is not where records are told apart by a field
+        /// that the key does not have.
+        told: bool,
     },
+    /// It concerns another table, by the conditions of [`super::select::Where`].
+    Elsewhere,
     /// The table was emptied.
     Truncate(Facts<'a>),
     /// A message that an application wrote into the log of a Postgres source.
@@ -115,6 +120,8 @@ pub struct Source<'a> {
     pub snapshot: Snapshot,
     /// The kind of connector: `postgresql`, `mysql`, …
     pub connector: Option<Cow<'a, str>>,
+    /// The connector's own name, which its topics begin with.
+    pub name: Option<Cow<'a, str>>,
     /// The database.
     pub database: Option<Cow<'a, str>>,
     /// The schema.
@@ -201,6 +208,9 @@ impl<'a> Source<'a> {
         Ok(source)
     }
 
+    /// How many slots there are.
+    pub(super) const SLOTS: usize = 9 + PLACES.len();
+
     /// The slot of a field of `source` for [`Source::set`].
     pub(super) fn slot(name: &str) -> usize {
         match name {
@@ -212,7 +222,8 @@ impl<'a> Source<'a> {
             "db" => 5,
             "schema" => 6,
             "table" | "collection" => 7,
-            _ => PLACES.iter().position(|place| *place == name).map_or(SKIP, |at| at + 8),
+            "name" => 8,
+            _ => PLACES.iter().position(|place| *place == name).map_or(SKIP, |at| at + 9),
         }
     }
 
@@ -225,8 +236,9 @@ impl<'a> Source<'a> {
             5 => self.database = value.into_plain_text(),
             6 => self.schema = value.into_plain_text(),
             7 => self.table = value.into_plain_text(),
+            8 => self.name = value.into_plain_text(),
             _ => {
-                let name = slot.checked_sub(8).and_then(|at| PLACES.get(at));
+                let name = slot.checked_sub(9).and_then(|at| PLACES.get(at));
                 if let (Some(name), Some(text)) = (name, value.into_plain_text()) {
                     if self.place.is_empty() {
                         self.place.reserve(4);

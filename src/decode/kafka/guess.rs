@@ -1,7 +1,9 @@
 //! What a topic's records look like, for proposing how to read them.
 
 use super::datum::Value;
+use super::framing::Framing;
 use super::json::wrapped;
+use super::settings::{Format, Layout, Temporal};
 use std::borrow::Cow;
 
 /// A form that a key or value seems to have.
@@ -34,6 +36,21 @@ pub enum Guess {
     },
 }
 
+/// How the records of a topic seem to be written, as far as a decoder must know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuessedForm {
+    /// What a value is.
+    pub layout: Layout,
+    /// The form of keys.
+    pub key: Format,
+    /// The form of values.
+    pub value: Format,
+    /// Where Avro parts carry the id of their schema.
+    pub framing: Framing,
+    /// The unit of times that come as bare numbers.
+    pub temporal: Temporal,
+}
+
 /// The form that `bytes` seem to have; `None` for an unknown one.
 pub fn guess(bytes: &[u8]) -> Option<Guess> {
     if let Some((0, rest)) = bytes.split_first() {
@@ -58,14 +75,22 @@ pub fn guess(bytes: &[u8]) -> Option<Guess> {
 }
 
 fn of_fields(fields: &[(Cow<'_, str>, Value<'_>)], schema: bool) -> Guess {
-    let has = |name: &str| fields.iter().any(|(field, _)| field == name);
-    let metadata = ["__deleted", "__op", "__lsn", "__source_ts_ms", "__ts_ms", "__table"];
+    match layout_of(|name| fields.iter().any(|(field, _)| field == name), "__") {
+        Layout::Debezium => Guess::DebeziumJson { schema },
+        Layout::Flattened { .. } => Guess::FlattenedJson { schema },
+        Layout::Plain => Guess::PlainJson { schema },
+    }
+}
+
+/// What a value is by the names of its fields, with metadata in those that start with `prefix`.
+pub fn layout_of(has: impl Fn(&str) -> bool, prefix: &str) -> Layout {
+    let metadata = ["deleted", "op", "lsn", "source_ts_ms", "ts_ms", "table", "source_table"];
     if has("op") && (has("source") || has("after")) {
-        Guess::DebeziumJson { schema }
-    } else if metadata.into_iter().any(has) {
-        Guess::FlattenedJson { schema }
+        Layout::Debezium
+    } else if metadata.iter().any(|name| has(&format!("{prefix}{name}"))) {
+        Layout::Flattened { prefix: prefix.to_owned() }
     } else {
-        Guess::PlainJson { schema }
+        Layout::Plain
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod avro;
 pub mod avro_schema;
+pub mod by_value;
 mod cells;
 pub mod column;
 pub mod datum;
@@ -22,18 +23,24 @@ pub mod logical;
 pub mod mongo;
 mod nested;
 mod number;
+pub mod pg_type;
 pub mod plain;
+pub mod purpose;
+pub mod sample;
 mod scan;
 pub mod schema;
+pub mod select;
 pub mod settings;
+pub mod shape;
 mod structured;
+pub mod table_change;
 mod temporal;
 pub mod unavailable;
 pub mod value;
 mod walk;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// One record of a partition.
 #[derive(Clone, PartialEq, Eq)]

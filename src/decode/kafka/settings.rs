@@ -4,7 +4,7 @@ use super::framing::Framing;
 use super::unavailable::Placeholder;
 
 /// How the records of one topic are to be read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// What a value is.
     pub layout: Layout,

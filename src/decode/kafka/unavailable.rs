@@ -58,6 +58,19 @@ impl Placeholder {
         }
     }
 
+    /// The setting that makes this placeholder.
+    pub fn setting(&self) -> String {
+        match std::str::from_utf8(&self.bytes) {
+            Ok(text) if !text.starts_with("hex:") => text.to_owned(),
+            _ => format!("hex:{}", self.hex),
+        }
+    }
+
+    /// Whether it is made of nothing, and so would be every empty text.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Whether `value` stands for one that was left out of a column of this kind.
     pub fn is(&self, value: &Value<'_>, kind: &Kind) -> bool {
         match value {

@@ -14,7 +14,7 @@ fn snapshot(text: &str) -> Snapshot {
 }
 
 fn stamp(xid: u32) -> Stamp {
-    Stamp { committed_at_us: i64::from(xid) * 10, xid }
+    Stamp::of_transaction(i64::from(xid) * 10, xid)
 }
 
 fn tuple(cells: &[Cell<'_>]) -> TupleBuf {

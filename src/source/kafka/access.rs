@@ -44,6 +44,13 @@ impl KafkaAccess {
         Self::with_mapping_of(server, foreign::current_user())
     }
 
+    /// Access for a worker: with the mapping of the server's owner, else PUBLIC's.
+    pub fn for_worker(name: &str) -> Result<Self> {
+        let server = server::of_kind(server::find(name)?, Kind::Kafka)?;
+        let owner = server.owner;
+        Self::with_mapping_of(server, owner)
+    }
+
     /// Access with the mapping of `user`, else PUBLIC's, and under the rule for `user`'s credentials.
     /// A cluster that asks for none needs no mapping. The caller has looked at the rights on the server.
     pub fn with_mapping_of(server: ForeignServer, user: pg_sys::Oid) -> Result<Self> {

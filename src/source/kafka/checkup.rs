@@ -2,6 +2,7 @@
 
 use super::access::KafkaAccess;
 use super::client::{Client, Next, Topic};
+use super::registry::Registry;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::foreign::ForeignServer;
 use crate::pg::wait::Deadline;
@@ -10,6 +11,10 @@ use crate::source::options::closest;
 use crate::source::postgres::local;
 use crate::source::postgres::quote::quote_ident;
 use pgrx::pg_sys;
+use std::time::Duration;
+
+/// A schema registry that is slower than this is not well.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at everything that `server` needs, with the mapping of `user`, and whether these topics can be
 /// read. What can't be reached or asked is a line of the list, not an error.
@@ -39,6 +44,34 @@ fn ask(
     };
     checks.push(Check::ok("options", access.summary()));
     let fix = reach_fix(&access);
+    let registry = Registry::of(&access, REGISTRY_PATIENCE).map(|registry| {
+        let url = access.server.set_options_sql(&["\"schema.registry.url\""]);
+        registry_check(&registry, format!("{url}  -- here"))
+    });
+    ask_brokers(access, topics, deadline, &fix, checks);
+    checks.extend(registry);
+}
+
+/// Whether the schema registry answers.
+fn registry_check(registry: &Registry, fix: String) -> Check {
+    const NAME: &str = "schema registry";
+    match registry.check() {
+        Ok(()) => Check::ok(NAME, format!("{} answers", registry.url())),
+        Err(error) if error.kind == ErrorKind::SourceRefused => {
+            let fix = error.hint.clone().unwrap_or(fix);
+            failed(NAME, error, fix)
+        }
+        Err(error) => failed(NAME, error, fix),
+    }
+}
+
+fn ask_brokers(
+    access: KafkaAccess,
+    topics: &[String],
+    deadline: Deadline,
+    fix: &str,
+    checks: &mut Vec<Check>,
+) {
     let client = match Client::open(access) {
         Ok(client) => client,
         Err(error) => return checks.push(failed("client", error, fix)),

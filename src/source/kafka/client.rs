@@ -105,6 +105,11 @@ impl Client {
         }
     }
 
+    /// The name of the server.
+    pub fn server(&self) -> &str {
+        &self.access.server.name
+    }
+
     /// The topics that this client may see, without the cluster's own.
     pub fn topics(&self, deadline: Deadline) -> Result<Vec<Topic>> {
         let metadata = self.metadata(None, deadline)?;
@@ -144,6 +149,40 @@ impl Client {
         let (low, high) =
             self.ask(deadline, |slice| self.consumer.fetch_watermarks(topic, partition, slice))?;
         Ok(Extent { low, high })
+    }
+
+    /// The first offsets of partitions whose messages are not older than a moment, in milliseconds since
+    /// 1970; none for a partition without such messages.
+    pub fn offsets_since(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        since_ms: i64,
+        deadline: Deadline,
+    ) -> Result<Vec<(i32, Option<i64>)>> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition_offset(topic, *partition, Offset::Offset(since_ms))
+                .map_err(|error| self.refused(&error))?;
+        }
+        let found =
+            self.ask(deadline, |slice| self.consumer.offsets_for_times(list.clone(), slice))?;
+        let offset = |offset| match offset {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        Ok(found
+            .elements()
+            .iter()
+            .map(|element| (element.partition(), offset(element.offset())))
+            .collect())
+    }
+
+    /// Forgets what the cluster has refused, before another topic is asked for.
+    pub fn forget_refusal(&self) {
+        let mut heard =
+            self.consumer.context().heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.refusal = None;
     }
 
     /// Reads these partitions of a topic from these offsets on.
@@ -237,7 +276,7 @@ pub enum Next<'c> {
 }
 
 /// Whether an error may be gone at the next try.
-fn is_passing(code: RDKafkaErrorCode) -> bool {
+pub(super) fn is_passing(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as C;
     matches!(
         code,
@@ -260,7 +299,7 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
 }
 
 /// Whether an error stays until a person acts.
-fn is_refusal(code: RDKafkaErrorCode) -> bool {
+pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as C;
     matches!(
         code,

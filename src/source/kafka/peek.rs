@@ -170,6 +170,11 @@ pub fn record_of<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
     }
 }
 
+/// The value as JSON; none of a tombstone, or of what can't be read.
+pub fn value_as_json(record: &Record<'_>, registry: Option<&mut Registry>) -> Option<String> {
+    read(Part::Value, record.value?, record, registry).ok()
+}
+
 /// A key or a value as JSON.
 fn read(
     part: Part,

@@ -66,6 +66,11 @@ impl Registry {
         })
     }
 
+    /// Its address, which holds no secret.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Whether the registry answers.
     pub fn check(&self) -> Result<()> {
         self.get("/subjects").map(drop)
@@ -98,7 +103,20 @@ impl Registry {
             // Apicurio's Confluent API takes its own ids in the place of Confluent's.
             SchemaRef::GlobalId(id) | SchemaRef::ContentId(id) => format!("/schemas/ids/{id}"),
         };
-        let answer = self.answer(&path)?;
+        self.parsed(&path, self.answer(&path)?)
+    }
+
+    /// The latest schema of a subject; none where there is no such subject.
+    pub fn latest(&self, subject: &str) -> Result<Option<AvroSchema>> {
+        let path = format!("/subjects/{}/versions/latest", percent_encoded(subject));
+        match self.answer(&path) {
+            Ok(answer) => self.parsed(&path, answer).map(Some),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn parsed(&self, path: &str, answer: Answer) -> Result<AvroSchema> {
         if answer.kind.as_deref().is_some_and(|kind| kind != "AVRO") {
             let kind = answer.kind.unwrap_or_default();
             return Err(self.error(ErrorKind::Unsupported, &format!("{path} is {kind}, not Avro")));

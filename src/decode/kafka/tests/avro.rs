@@ -118,7 +118,7 @@ fn plain_and_flattened_rows_and_tombstones() {
         }
         let tombstone = record(Some(&key), None);
         let event = topic.decoder.decode(&tombstone, schemas, &mut topic.rows).unwrap();
-        assert_eq!(event, Event::Tombstone { key: true });
+        assert_eq!(event, Event::Tombstone { key: true, told: true });
     }
 }
 

@@ -47,7 +47,7 @@ fn debezium_operations() {
     assert!(topic.value(r#"{"after":[],"op":"u"}"#).is_err());
     assert!(topic.value(r#"{"id":1}"#).is_err());
     assert!(topic.value("7").is_err());
-    assert_eq!(topic.value("null").unwrap(), Event::Tombstone { key: false });
+    assert_eq!(topic.value("null").unwrap(), Event::Tombstone { key: false, told: true });
 }
 
 #[test]
@@ -167,10 +167,14 @@ fn keys_take_many_forms() {
         r#"{"schema":{"type":"int64"},"payload":7}"#,
         r#"{"schema":{"type":"struct","fields":[{"type":"int64","field":"id"}]},"payload":{"id":7}}"#,
     ] {
-        assert_eq!(topic.both(Some(key), None).unwrap(), Event::Tombstone { key: true }, "{key}");
+        assert_eq!(
+            topic.both(Some(key), None).unwrap(),
+            Event::Tombstone { key: true, told: true },
+            "{key}"
+        );
         assert_eq!(topic.key(), ["7", "-"]);
     }
-    assert_eq!(topic.both(None, None).unwrap(), Event::Tombstone { key: false });
+    assert_eq!(topic.both(None, None).unwrap(), Event::Tombstone { key: false, told: true });
     let schema = r#"{"schema":{"type":"int32","name":"io.debezium.time.Date"},"payload":0}"#;
     let mut dates = Topic::new(&[("d", "date")], Settings::default());
     dates.both(Some(schema), None).unwrap();
@@ -179,7 +183,10 @@ fn keys_take_many_forms() {
     text.both(Some("7"), None).unwrap();
     assert_eq!(text.key(), ["7", "-"]);
     let mut ignored = Topic::new(COLUMNS, Settings { key: Format::Ignored, ..Settings::default() });
-    assert_eq!(ignored.both(Some("\0"), None).unwrap(), Event::Tombstone { key: false });
+    assert_eq!(
+        ignored.both(Some("\0"), None).unwrap(),
+        Event::Tombstone { key: false, told: true }
+    );
     let two = Decoder::new(columns(COLUMNS), vec![0, 1], Settings::default());
     let mut two = Topic { decoder: two, rows: Rows::default() };
     assert!(two.both(Some("7"), None).is_err());
@@ -223,7 +230,10 @@ fn flattened_events() {
     let event = row(topic.value(r#"{"id":1,"__deleted":true}"#).unwrap());
     assert_eq!(event.op, Op::Delete);
     // tombstone and delete-to-tombstone.
-    assert_eq!(topic.both(Some(r#"{"id":1}"#), None).unwrap(), Event::Tombstone { key: true });
+    assert_eq!(
+        topic.both(Some(r#"{"id":1}"#), None).unwrap(),
+        Event::Tombstone { key: true, told: true }
+    );
     // add.headers
     let mut with_headers = record(None, Some(br#"{"id":1}"#));
     with_headers.headers = vec![("__op", Some(b"\"d\"")), ("__deleted", Some(b"true"))];
@@ -251,7 +261,7 @@ fn plain_rows() {
     let event = row(topic.both(Some("\"unread\""), Some(r#"{"id":6,"name":"a"}"#)).unwrap());
     assert!(!event.key);
     assert_eq!(topic.after(), ["6", "a"]);
-    assert_eq!(topic.both(Some("5"), None).unwrap(), Event::Tombstone { key: true });
+    assert_eq!(topic.both(Some("5"), None).unwrap(), Event::Tombstone { key: true, told: true });
     assert!(topic.value("[1]").is_err());
 }
 

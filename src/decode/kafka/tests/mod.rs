@@ -3,6 +3,9 @@
 mod avro;
 mod events;
 mod hostile;
+pub mod recorded;
+mod select;
+mod shapes;
 mod types;
 
 use super::Record;

@@ -10,6 +10,7 @@ pub mod program;
 pub mod record;
 pub mod registry;
 pub mod sample;
+pub mod scene;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

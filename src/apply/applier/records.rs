@@ -1,0 +1,46 @@
+//! Records of topics that may become letters.
+
+use super::{Applier, Care};
+use crate::apply::parked;
+use crate::batch::Stamp;
+use crate::catalog::dead_letter::{Key, RawRecord};
+use crate::catalog::table::OnError;
+use crate::error::{OdsError, Result};
+
+impl Applier {
+    /// Whether a letter may want the record of a change of this table.
+    pub fn wants_record(&self, id: i32) -> bool {
+        self.care == Care::Guarded
+            || self.tables.get(&id).is_some_and(|table| !table.parking.is_empty())
+    }
+
+    /// Keeps a record until the next commit.
+    pub fn keep_record(&mut self, number: u32, record: RawRecord) {
+        self.pending_bytes += record.bytes();
+        self.records.insert(number, record);
+    }
+
+    /// Parks a record that can't be read, or halts its table, as it was told to. The record was given to
+    /// [`Self::keep_record`].
+    pub fn park_record(
+        &mut self,
+        id: i32,
+        key: Option<Key>,
+        stamp: Stamp,
+        error: OdsError,
+    ) -> Result<()> {
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        if !table.is_followed() || self.failing.contains_key(&id) {
+            return Ok(());
+        }
+        match table.synced.on_error {
+            OnError::Halt => self.fail(id, error),
+            OnError::Park => {
+                parked::park_record(table, key, stamp, &error);
+                self.open();
+                self.check_letters(id);
+            }
+        }
+        Ok(())
+    }
+}

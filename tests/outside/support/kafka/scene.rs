@@ -1,0 +1,123 @@
+//! A broker and an `ods` database that follows it as server `events`.
+
+use super::broker::Broker;
+use super::client::Kafka;
+use super::record::New;
+use crate::support::client::{Ask, literal};
+use crate::support::pair::Sync;
+use postgres::Client;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long the tests wait for what should take a second.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct Scene {
+    pub sync: Sync,
+    pub broker: Broker,
+    pub kafka: Kafka,
+    pub ods: Client,
+}
+
+impl Scene {
+    /// A broker of its own and a database of the shared cluster.
+    pub fn start(name: &str) -> Self {
+        Self::on(Sync::shared(&format!("kafka_{name}")), Broker::start(name))
+    }
+
+    /// The same with a broker and a database that are there.
+    pub fn on(sync: Sync, broker: Broker) -> Self {
+        let mut ods = sync.ods();
+        ods.run(&format!(
+            "CREATE SERVER events FOREIGN DATA WRAPPER ods_kafka OPTIONS (\"bootstrap.servers\" '{}')",
+            broker.bootstrap()
+        ));
+        let kafka = broker.kafka();
+        Self { sync, broker, kafka, ods }
+    }
+
+    /// Has the table `target`, which is there or not, follow topics; `further` arguments begin with a comma.
+    pub fn follow(&mut self, target: &str, topics: &str, further: &str) {
+        self.ods.run(&format!(
+            "SELECT ods.create_synced_table({}, server => 'events', source => {}, consumer => 'tests'{further})",
+            literal(target),
+            literal(topics)
+        ));
+    }
+
+    /// Waits until the table has been loaded.
+    pub fn wait_loaded(&mut self, target: &str) {
+        self.ods.run(&format!("SELECT ods.wait_until_loaded({}, '60 s')", literal(target)));
+    }
+
+    /// Waits until the table has read everything that is in its topics now.
+    pub fn wait_read(&mut self, target: &str, topics: &[&str]) {
+        for topic in topics {
+            for (number, (_, end)) in self.kafka.ends(topic).into_iter().enumerate() {
+                self.ods.wait_until(
+                    &format!("{target} has read {topic}:{number} up to {end}"),
+                    &format!(
+                        "SELECT next_offset >= {end} FROM ods.partitions
+                          WHERE table_name = {}::regclass AND topic = {} AND partition_number = {number}",
+                        literal(target),
+                        literal(topic)
+                    ),
+                    PATIENCE,
+                );
+            }
+        }
+    }
+
+    /// The rows of a query, each as one text.
+    pub fn rows(&mut self, sql: &str) -> Vec<String> {
+        let cell = |cell: Option<String>| cell.unwrap_or_else(|| "∅".to_owned());
+        let rows = self.ods.rows(sql).into_iter();
+        rows.map(|row| row.into_iter().map(cell).collect::<Vec<_>>().join("|")).collect()
+    }
+
+    /// What the status says of a table: state and reason.
+    pub fn state(&mut self, target: &str) -> (String, String) {
+        let sql = format!(
+            "SELECT state, coalesce(reason, '') FROM ods.sync_status WHERE table_name = {}::regclass",
+            literal(target)
+        );
+        let row = self.ods.rows(&sql).into_iter().next().expect("a status");
+        let mut row = row.into_iter().map(Option::unwrap_or_default);
+        (row.next().unwrap_or_default(), row.next().unwrap_or_default())
+    }
+
+    /// Writes events of a table whose key is `id`, each an operation and its row.
+    pub fn write(&self, topic: &str, events: &[(&str, Value)]) {
+        let producer = self.kafka.producer();
+        for (op, row) in events {
+            let key = json!({ "id": row["id"] }).to_string();
+            let value = envelope(op, row).to_string();
+            producer.send(&New::of(topic, &key, &value));
+            if *op == "d" {
+                producer.send(&New::tombstone(topic, &key));
+            }
+        }
+        producer.flush();
+    }
+}
+
+/// An event as Debezium's Postgres connector writes it without schema.
+pub fn envelope(op: &str, row: &Value) -> Value {
+    let (before, after) = match op {
+        "d" => (json!({ "id": row["id"] }), Value::Null),
+        _ => (Value::Null, row.clone()),
+    };
+    json!({
+        "before": before,
+        "after": after,
+        "source": {
+            "version": "3.6.0.Final", "connector": "postgresql", "name": "shop",
+            "ts_ms": 1_700_000_000_000i64, "snapshot": "false", "db": "shop", "sequence": "[null,\"1\"]",
+            "schema": "public", "table": "orders", "txId": 7, "lsn": 100, "xmin": null
+        },
+        "transaction": null,
+        "op": op,
+        "ts_ms": 1_700_000_000_500i64
+    })
+}
