@@ -1,5 +1,5 @@
 -- What customers do in a moment: one orders, one pays, one moves, one parcel leaves, one order goes.
-SET @customer = 1 + floor(pow(rand(), 3) * 5000), @other = 1 + floor(rand() * 5000);
+SET @customer = 1 + floor(pow(rand(), 3) * 2000), @other = 1 + floor(rand() * 2000);
 INSERT INTO orders (customer_id, status, total, placed_at) VALUES (@customer, 'placed', round(5 + rand() * 495, 2), now(6));
 UPDATE orders SET status = 'paid' WHERE status = 'placed' ORDER BY order_id DESC LIMIT 1;
 BEGIN;

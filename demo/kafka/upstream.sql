@@ -20,9 +20,9 @@ INSERT INTO customers (full_name, city, credit_limit, updated_at)
 SELECT concat(elt(1 + seq % 8, 'Ada', 'Boris', 'Chiara', 'Daan', 'Elif', 'Jonas', 'Noor', 'Zoë'), ' ',
               elt(1 + seq % 7, 'Adler', 'Costa', 'García', 'Müller', 'Novák', 'O''Neill', 'Rossi')),
        elt(1 + seq % 6, 'Berlin', 'Graz', 'Lyon', 'Torino', 'Utrecht', NULL), 500 + seq % 40 * 50, now(6)
-FROM seq_1_to_5000;
+FROM seq_1_to_2000;
 
 INSERT INTO orders (customer_id, status, total, placed_at)
-SELECT 1 + seq * 7919 % 5000, elt(1 + seq % 4, 'placed', 'paid', 'shipped', 'shipped'), seq % 49000 / 100 + 5,
+SELECT 1 + seq * 7919 % 2000, elt(1 + seq % 4, 'placed', 'paid', 'shipped', 'shipped'), seq % 49000 / 100 + 5,
        now(6) - INTERVAL seq MINUTE
-FROM seq_1_to_20000;
+FROM seq_1_to_8000;
