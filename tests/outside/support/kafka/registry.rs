@@ -28,9 +28,10 @@ impl Registry {
         let mut command = Java::small(HEAP).command();
         command.arg(format!("-Dquarkus.http.port={}", self.port));
         command.arg("-Dquarkus.http.host=127.0.0.1");
-        // In a file, where the default is in memory: a registry that comes back knows its schemas.
+        // In a file, where the default is in memory: a registry that comes back knows its schemas. Written
+        // at commit, where the default is a second later, which a kill might not leave.
         command.arg(format!(
-            "-Dapicurio.datasource.url=jdbc:h2:file:{}",
+            "-Dapicurio.datasource.url=jdbc:h2:file:{};WRITE_DELAY=0",
             home.join("schemas").display()
         ));
         command.arg("-jar").arg(jar());
