@@ -3,7 +3,7 @@
 //! `make bench` runs this against an optimized build installed in the Postgres that `PG_CONFIG`
 //! names. What matters is a line `bench: NAME VALUE UNIT (target T)`; other lines say what was
 //! measured on the way. A missed target is printed, not an error; the exit status is 1 only when a
-//! measurement could not be made.
+//! measurement could not be made. Parts named `kafka_…` need what `scripts/kafka-parts.sh bench` fetches.
 //!
 //! | variable | meaning |
 //! |---|---|
