@@ -3,7 +3,7 @@
 \pset footer off
 \pset null ''
 
-SELECT table_name, server, state, rows_applied,
+SELECT table_name, server, state, rows_applied, lag_messages,
        round(extract(epoch FROM staleness)::numeric, 1) AS stale_s, left(last_error, 40) AS last_error
 FROM ods.sync_status ORDER BY table_name::text;
 
