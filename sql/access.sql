@@ -50,6 +50,6 @@ REVOKE ALL ON FUNCTION ods.discover(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.retry_dead_letters(regclass, bigint[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ods.discard_dead_letters(regclass, bigint[]) FROM PUBLIC;
 COMMENT ON FUNCTION ods.retry_dead_letters(regclass, bigint[]) IS
-    'Has the rows of parked keys read again from the source and written; those that can be lose their dead letters. Returns how many keys';
+    'Has the rows of parked keys read again from the source, or their records applied again as they came; those that can be written lose their dead letters. Returns how many keys';
 COMMENT ON FUNCTION ods.discard_dead_letters(regclass, bigint[]) IS
     'Forgets dead letters, and all others of their keys, and lets later changes of these keys flow again over the rows as they stand; returns what it dropped';

@@ -1,8 +1,8 @@
 //! `ods.alter_synced_table`: what may change about a table while it is synced.
 
 use crate::api::create::{check_choices, check_on_error};
-use crate::api::{lookup, seek};
 use crate::api::target;
+use crate::api::{lookup, seek};
 use crate::apply::statements::{OnDelete, quote_ident};
 use crate::catalog::table::{self, OnDrift, execute, read_anew, spi_error};
 use crate::catalog::topics;

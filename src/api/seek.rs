@@ -90,8 +90,8 @@ pub fn move_to(synced: &SyncedTable, start: &Start) -> Result<Vec<Moved>> {
         )
         .map_err(spi_error)
     })?;
-    let server = server
-        .ok_or_else(|| OdsError::new(ErrorKind::NotFound, "the table's server is gone"))?;
+    let server =
+        server.ok_or_else(|| OdsError::new(ErrorKind::NotFound, "the table's server is gone"))?;
     let deadline = Deadline::after(PATIENCE);
     // Whoever owns the table may not have its server; its topics were chosen by who had.
     let (server, _) = server::find(&server)?;
@@ -107,10 +107,7 @@ pub fn move_to(synced: &SyncedTable, start: &Start) -> Result<Vec<Moved>> {
     owner::as_extension_owner(|| {
         table::state_for_update(synced.id)?;
         let old = topics::places(synced.id)?;
-        execute(
-            "DELETE FROM ods.partition_position WHERE table_id = $1",
-            &[synced.id.into()],
-        )?;
+        execute("DELETE FROM ods.partition_position WHERE table_id = $1", &[synced.id.into()])?;
         places
             .iter()
             .try_for_each(|(partition, place)| topics::begin(synced.id, partition, place))?;

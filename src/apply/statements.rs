@@ -285,6 +285,26 @@ impl Shape {
         format!("INSERT INTO {} {}", self.table, self.insert_from(&condition))
     }
 
+    /// Inserts whole rows `v0…`, or has those be as told whose key is here. Only for tables without a
+    /// person's SQL.
+    pub fn upsert(&self) -> String {
+        let keys = self.key_targets();
+        let targets = self.targets();
+        let mut set = list(targets.iter().filter(|name| !keys.contains(name)), ", ", |name| {
+            format!("{0} = excluded.{0}", quote_ident(name))
+        });
+        if !set.is_empty() {
+            set.push_str(", ");
+        }
+        set.push_str(&self.stamps("excluded.\"_ods_committed_at\""));
+        format!(
+            "INSERT INTO {} {} ON CONFLICT ({}) DO UPDATE SET {set}",
+            self.table,
+            self.insert_from(""),
+            list(&keys, ", ", |name| quote_ident(name)),
+        )
+    }
+
     fn insert_from(&self, condition: &str) -> String {
         let targets = self.targets();
         let into = list(&targets, ", ", |name| quote_ident(name));

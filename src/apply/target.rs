@@ -20,6 +20,8 @@ pub enum Kind {
     Insert,
     /// Insert rows whose key is not here.
     InsertMissing,
+    /// Insert rows, or update those whose key is here.
+    Upsert,
     /// Update whole rows.
     UpdateWhole(Touch),
     /// Update the present columns.
@@ -62,6 +64,7 @@ impl Kind {
         match self {
             Self::Insert
             | Self::InsertMissing
+            | Self::Upsert
             | Self::UpdateWhole(_)
             | Self::UpdatePresent(_)
             | Self::DeleteFiltered
@@ -259,6 +262,7 @@ impl Target {
             let sql = match kind {
                 Kind::Insert => Some(self.shape.insert()),
                 Kind::InsertMissing => Some(self.shape.insert_missing()),
+                Kind::Upsert => Some(self.shape.upsert()),
                 Kind::UpdateWhole(touch) => Some(self.shape.update_whole(*touch)),
                 Kind::UpdatePresent(present) => Some(self.shape.update_present(present)),
                 Kind::DeleteFiltered => self.shape.delete_filtered(),

@@ -97,7 +97,13 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     delete(&spi, target, &work)?;
     let mut rereads = std::mem::take(&mut work.rereads);
     let doubtful = std::mem::take(&mut work.doubtful);
-    if target.shape.has_user_sql()
+    if mode == Mode::Upsert && !target.shape.has_user_sql() {
+        for rows in [&work.here, &work.new] {
+            if !rows.is_empty() {
+                run(&spi, target, &Kind::Upsert, rows)?;
+            }
+        }
+    } else if target.shape.has_user_sql()
         || mode != Mode::Live
         || target.shape.on_delete != OnDelete::Delete
     {

@@ -2,7 +2,7 @@
 
 use super::table::{execute, spi_error};
 use super::topics::Partition;
-use crate::error::Result;
+use crate::error::{ErrorKind, OdsError, Result};
 use crate::source::postgres::quote::array_literal;
 use pgrx::prelude::*;
 use serde_json::Value as Json;
@@ -200,6 +200,76 @@ pub fn parked(table_id: i32) -> Result<HashMap<Key, Parked>> {
         }
         Ok(keys)
     })
+}
+
+/// A letter that is to be tried again, or that stands behind one of its key.
+pub struct Again {
+    /// The letter.
+    pub id: i64,
+    /// The key that it parks; empty where it could not be read.
+    pub key: Key,
+    /// The record that told it.
+    pub record: RawRecord,
+}
+
+/// Has letters tried again by the stream's worker; of how many keys that is. Letters that came in no
+/// record are none of these.
+pub fn ask_again(table_id: i32, ids: Option<Vec<i64>>) -> Result<usize> {
+    execute(
+        "WITH asked AS (UPDATE ods.dead_letter d SET retry_asked = true \
+             WHERE d.table_id = $1 AND d.topic IS NOT NULL AND ($2::bigint[] IS NULL OR d.letter_id = ANY ($2)) \
+             RETURNING d.letter_id, d.key) \
+         SELECT DISTINCT a.key, CASE WHEN a.key = '{}' THEN a.letter_id END FROM asked a",
+        &[table_id.into(), ids.into()],
+    )
+}
+
+/// The letters of a table that are to be tried again, with all that stand behind them, in the order of
+/// the stream.
+pub fn again(table_id: i32) -> Result<Vec<Again>> {
+    Spi::connect(|client| {
+        let rows = client
+            .select(
+                "WITH RECURSIVE asked AS ( \
+                     SELECT d.letter_id, d.key, d.other_key FROM ods.dead_letter d WHERE d.table_id = $1 AND d.retry_asked \
+                     UNION SELECT d.letter_id, d.key, d.other_key FROM ods.dead_letter d JOIN asked a \
+                       ON d.table_id = $1 AND a.key <> '{}' \
+                      AND (d.key IN (a.key, a.other_key) OR d.other_key IN (a.key, a.other_key))) \
+                 SELECT d.letter_id, d.key, d.topic, d.partition_number, d.record_offset, d.raw_key, d.raw_value, d.headers, d.written_at \
+                   FROM ods.dead_letter d \
+                  WHERE d.letter_id IN (SELECT a.letter_id FROM asked a) AND d.topic IS NOT NULL ORDER BY d.letter_id",
+                None,
+                &[table_id.into()],
+            )
+            .map_err(spi_error)?;
+        let missing = || OdsError::new(ErrorKind::Bug, "a dead letter is incomplete");
+        rows.map(|row| {
+            let written = row.get::<TimestampWithTimeZone>(9).ok().flatten();
+            let written_us = written.map(pgrx::pg_sys::TimestampTz::from);
+            Ok(Again {
+                id: row.get(1).map_err(spi_error)?.ok_or_else(missing)?,
+                key: row.get(2).map_err(spi_error)?.ok_or_else(missing)?,
+                record: RawRecord {
+                    partition: Partition {
+                        topic: row.get(3).map_err(spi_error)?.ok_or_else(missing)?,
+                        number: row.get(4).map_err(spi_error)?.ok_or_else(missing)?,
+                    },
+                    offset: row.get(5).map_err(spi_error)?.ok_or_else(missing)?,
+                    written_ms: written_us.map(|us| us.div_euclid(1000) + UNIX_EPOCH_MS),
+                    key: row.get(6).map_err(spi_error)?,
+                    value: row.get(7).map_err(spi_error)?,
+                    headers: row.get::<pgrx::JsonB>(8).map_err(spi_error)?.map(|json| json.0),
+                },
+            })
+        })
+        .collect()
+    })
+}
+
+/// Forgets letters whose records could not be read, and now are tried again.
+pub fn remove(ids: Vec<i64>) -> Result<()> {
+    execute("DELETE FROM ods.dead_letter WHERE letter_id = ANY ($1)", &[ids.into()])?;
+    Ok(())
 }
 
 /// Forgets the changes kept for keys whose rows are as they should be again; a change that gave a row

@@ -137,6 +137,7 @@ fn options_that_load_run_or_read_are_refused() {
     for (option, reason) in [
         ("\"plugin.library.paths\" '/tmp/x.so'", "load a library"),
         ("\"sasl.kerberos.kinit.cmd\" 'touch /tmp/x'", "run a command"),
+        ("\"sasl.kerberos.keytab\" '/tmp/x'", "kinit"),
         ("\"enable.auto.commit\" 'true'", "positions are kept here"),
         ("\"sasl.password\" 'hunter2'", "belongs in a user mapping"),
         ("\"schema.registry.url\" 'http://u:hunter2@r'", "invalid value"),
@@ -150,10 +151,16 @@ fn options_that_load_run_or_read_are_refused() {
         assert!(error.contains(reason), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
-    create_server(&mut ods, "k:1", ", \"security.protocol\" 'sasl_plaintext'");
-    let error = refused(
-        &mut ods,
-        "SELECT ods.create_synced_table('t', server => 'events', source => 'x', consumer => 'c')",
+    // The principal of Kerberos, which a shell would read, reaches none.
+    let ran = std::env::temp_dir().join(format!("ods-ran-{}", std::process::id()));
+    let principal = format!("x; touch {}", ran.display());
+    let kerberos = format!(
+        ", \"security.protocol\" 'sasl_plaintext', \"sasl.kerberos.principal\" '{principal}'"
     );
+    create_server(&mut ods, "127.0.0.1:1", &kerberos);
+    let found = checks(&mut ods, "NULL");
+    assert_eq!(found[1].1, "failed", "{found:?}");
+    assert!(!ran.exists(), "a command was run");
+    let error = refused(&mut ods, "SELECT ods.skip_position('events')");
     assert!(error.contains("is a Kafka cluster, not a Postgres database"), "{error}");
 }

@@ -28,6 +28,7 @@ mod guard;
 mod harness;
 mod indexes;
 mod isolation;
+mod kafka_discover;
 mod kafka_parts;
 mod kafka_samples;
 mod kafka_servers;

@@ -20,6 +20,13 @@ impl Applier {
         self.records.insert(number, record);
     }
 
+    /// Lets changes of these keys flow again, whose letters go with the next commit.
+    pub fn unpark(&mut self, id: i32, keys: &[Key]) {
+        if let Some(table) = self.tables.get_mut(&id) {
+            table.parking.heal(keys.iter());
+        }
+    }
+
     /// Parks a record that can't be read, or halts its table, as it was told to. The record was given to
     /// [`Self::keep_record`].
     pub fn park_record(
@@ -29,6 +36,8 @@ impl Applier {
         stamp: Stamp,
         error: OdsError,
     ) -> Result<()> {
+        // What came before for its key must not come to stand behind it.
+        self.flush()?;
         let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
         if !table.is_followed() || self.failing.contains_key(&id) {
             return Ok(());

@@ -68,3 +68,14 @@ fn marked_rows_come_back_unmarked() {
     let ignore = Shape { on_delete: OnDelete::Ignore, ..shape };
     assert_eq!(ignore.delete(), None);
 }
+
+#[test]
+fn an_upsert_leaves_keys_alone_and_stamps_what_it_changes() {
+    let sql = Shape { has_mark: true, ..shape() }.upsert();
+    assert!(
+        sql.contains("ON CONFLICT (\"id\") DO UPDATE SET \"name\" = excluded.\"name\""),
+        "{sql}"
+    );
+    assert!(sql.contains("\"_ods_committed_at\" = excluded.\"_ods_committed_at\""), "{sql}");
+    assert!(sql.contains("\"_ods_deleted_at\" = NULL"), "{sql}");
+}

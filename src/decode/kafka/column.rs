@@ -29,7 +29,7 @@ pub enum Kind {
     Int,
     /// `real`, `double precision`.
     Float,
-    /// `numeric`.
+    /// `numeric`, `money`.
     Numeric {
         /// Digits behind the point, perhaps negative.
         scale: Option<i32>,
@@ -140,6 +140,8 @@ impl Kind {
             "smallint" | "integer" | "int" | "bigint" | "int2" | "int4" | "int8" | "oid"
             | "smallserial" | "serial" | "bigserial" => Self::Int,
             "real" | "float" | "float4" | "float8" | "double precision" => Self::Float,
+            // The connector's setting `money.fraction.digits` has this default.
+            "money" => Self::Numeric { scale: Some(2) },
             "numeric" | "decimal" => Self::Numeric { scale: second.or(first.map(|_| 0)) },
             "text" | "varchar" | "character varying" | "char" | "character" | "bpchar"
             | "citext" | "name" | "xml" => Self::Text,
@@ -181,6 +183,7 @@ mod tests {
             ("numeric(12)", Kind::Numeric { scale: Some(0) }),
             ("numeric(3,-2)", Kind::Numeric { scale: Some(-2) }),
             ("numeric", Kind::Numeric { scale: None }),
+            ("money", Kind::Numeric { scale: Some(2) }),
             ("numeric(12,2)[]", Kind::Array(Box::new(Kind::Numeric { scale: Some(2) }))),
             ("int4[3][]", Kind::Array(Box::new(Kind::Int))),
             ("timestamp(3) without time zone", Kind::Timestamp { precision: Some(3) }),

@@ -5,11 +5,12 @@ use super::avro_schema::AvroSchema;
 use super::cells::{Cells, Row};
 use super::column::Column;
 use super::datum::Value;
-use super::envelope::{Event, Facts, Op, RowEvent, Source, Times};
+use super::envelope::{Event, Facts, Op, RowEvent};
 use super::error::{RecordError, Wrong};
 use super::framing::{Part, schema_id};
 use super::json::{Embedded, Payload};
 use super::logical::Logical;
+use super::metadata::Metadata;
 use super::schema::Schema;
 use super::select::Where;
 use super::settings::{Format, Layout, Settings};
@@ -443,54 +444,6 @@ impl Decoder {
         }
         self.avro.push(Known { stamp, part, logicals: Rc::clone(&logicals) });
         logicals
-    }
-}
-
-/// Whether a field's name, without the prefix of metadata, is that of metadata.
-pub fn is_metadata(name: &str) -> bool {
-    let more = ["version", "name", "source", "transaction"];
-    Metadata::slot(name) != SKIP
-        || more.contains(&name)
-        || name.starts_with("source_")
-        || name.starts_with("transaction_")
-}
-
-/// The metadata of a flattened event.
-#[derive(Default)]
-struct Metadata<'a> {
-    deleted: Option<Cow<'a, str>>,
-    op: Option<Cow<'a, str>>,
-    times: Times<'a>,
-    source_times: Times<'a>,
-    facts: Facts<'a>,
-}
-
-impl<'a> Metadata<'a> {
-    /// How many slots there are.
-    const SLOTS: usize = 5 + Source::SLOTS;
-
-    /// The slot of a name without its prefix, for [`Metadata::set`].
-    fn slot(name: &str) -> usize {
-        match name {
-            "deleted" => 0,
-            "op" => 1,
-            "ts_ms" => 2,
-            "ts_us" => 3,
-            "ts_ns" => 4,
-            _ => match Source::slot(name.strip_prefix("source_").unwrap_or(name)) {
-                SKIP => SKIP,
-                slot => slot + 5,
-            },
-        }
-    }
-
-    fn set(&mut self, slot: usize, value: Value<'a>) {
-        match slot {
-            0 => self.deleted = value.into_plain_text(),
-            1 => self.op = value.into_plain_text(),
-            2..=4 => self.times.set(slot - 2, value),
-            _ => self.facts.source.set(slot - 5, value, &mut self.source_times),
-        }
     }
 }
 

@@ -20,6 +20,7 @@ mod geometry;
 pub mod guess;
 pub mod json;
 pub mod logical;
+mod metadata;
 pub mod mongo;
 mod nested;
 mod number;

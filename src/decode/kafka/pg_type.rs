@@ -11,6 +11,24 @@ const ARRAYS: u32 = 8;
 /// What Debezium and Postgres' JDBC driver tell as the length of a type without one.
 const ENDLESS: i64 = i32::MAX as i64;
 
+/// Types whose values come as the bytes of their text, if they come at all.
+const UNKNOWN_TO_CONNECTOR: [&str; 14] = [
+    "line",
+    "lseg",
+    "box",
+    "path",
+    "polygon",
+    "circle",
+    "pg_lsn",
+    "tsquery",
+    "int4multirange",
+    "int8multirange",
+    "nummultirange",
+    "tsmultirange",
+    "tstzmultirange",
+    "datemultirange",
+];
+
 /// Whose names the types have that a connector tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Family {
@@ -51,6 +69,8 @@ fn of_source(schema: &Schema, family: Family, encoded: bool) -> Option<String> {
     }?;
     // Text that stands for bytes in one of several forms is text until a person says which.
     let unclear = found.starts_with("bytea") && schema.type_name != "bytes" && !encoded;
+    let unknown = UNKNOWN_TO_CONNECTOR.contains(&found.as_str()) && schema.type_name == "string";
+    let unclear = unclear || unknown;
     // An array that came as something else is not one.
     let torn = found.ends_with("[]") && schema.type_name != "array";
     (!unclear && !torn).then_some(found)

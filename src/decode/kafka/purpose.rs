@@ -70,10 +70,12 @@ fn by_key(key: &Value<'_>) -> Option<&'static str> {
         "status-topic-",
         "logger-cluster-",
     ];
+    // The name of a connector and the partition of its source.
+    let is_offset = |key: &str| key.starts_with("[\"") && key.contains(",{");
     match key {
+        Value::Text(key) if is_offset(key) => Some(CONNECT),
         Value::Text(key) => starts.iter().any(|start| key.starts_with(start)).then_some(CONNECT),
-        // The name of a connector and the partition of its source.
-        Value::Json(key) if key.starts_with("[\"") && key.contains(",{") => Some(CONNECT),
+        Value::Json(key) if is_offset(key) => Some(CONNECT),
         _ => None,
     }
 }
@@ -113,5 +115,6 @@ mod tests {
         assert!(purpose("orders", &[]).is_none());
         let key = |key: &'static str| by_key(&Value::Json(key)).is_some();
         assert!(key(r#"["shop",{"server":"shop"}]"#) && !key(r#"{"id":1}"#));
+        assert!(by_key(&Value::Text(r#"["shop",{"server":"shop"}]"#.into())).is_some());
     }
 }

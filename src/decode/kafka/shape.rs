@@ -2,7 +2,7 @@
 
 use super::by_value::Class;
 use super::datum::Value;
-use super::decoder::is_metadata;
+use super::metadata::is_metadata;
 use super::pg_type::{Family, type_of};
 use super::sample::{Opened, Sample};
 use super::schema::Schema;

@@ -5,6 +5,7 @@
 use super::datum::{Value, take};
 use super::error::Wrong;
 use super::pg_type::{Family, of_mysql};
+use std::borrow::Cow;
 
 /// A table after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ fn read(id: &str, table: Value<'_>, family: Family) -> Result<Table, Wrong> {
         Some(list) => list.into_list(),
     };
     let key = list("primaryKeyColumnNames")?;
-    let key = key.into_iter().filter_map(Value::into_plain_text).map(|name| name.into_owned());
+    let key = key.into_iter().filter_map(Value::into_plain_text).map(Cow::into_owned);
     let columns = list("columns")?;
     let columns = columns.into_iter().map(|column| self::column(column, family));
     Ok(Table { name: parts(id), key: key.collect(), columns: columns.collect::<Result<_, _>>()? })

@@ -18,6 +18,18 @@ const TIMESTAMP_END: i64 = 106_762_940;
 /// What Debezium's Postgres connector makes of the dates `infinity` and `-infinity`: the largest
 /// and smallest day since 2000 turned into a day since 1970 in 32 bits.
 const DATE_INFINITIES: [i64; 2] = [-2_147_472_692, -2_147_472_691];
+/// What snapshots make of them: the driver's moments counted in days, of which 32 bits are left. No
+/// day that Postgres knows is near.
+const SNAPSHOT_DATE_INFINITIES: [i64; 2] = [-622_191_234, -625_821_272];
+/// What all of these are in ISO 8601's form, without the zone.
+const ISO_INFINITIES: [(&str, &str); 6] = [
+    ("-5877611-06-21", "infinity"),
+    ("-5877611-06-22", "-infinity"),
+    ("+292278994-08-16", "infinity"),
+    ("+292269055-12-02", "-infinity"),
+    ("+294247-01-10T04:00:25.2", "infinity"),
+    ("-290308-12-21T19:59:27.6", "-infinity"),
+];
 /// What the JDBC driver makes of the moments `infinity` and `-infinity`, in milliseconds; Debezium
 /// passes the numbers on as microseconds.
 const INFINITIES: [i64; 2] = [9_223_372_036_825_200_000, -9_223_372_036_832_400_000];
@@ -47,7 +59,8 @@ pub struct Moment {
 
 /// Appends a number of days since 1970-01-01 as a date.
 pub fn date(out: &mut Vec<u8>, days: i64) -> Result<(), Wrong> {
-    if let Some(infinity) = infinity(days, DATE_INFINITIES) {
+    let infinities = [DATE_INFINITIES, SNAPSHOT_DATE_INFINITIES];
+    if let Some(infinity) = infinities.into_iter().find_map(|both| infinity(days, both)) {
         out.extend_from_slice(infinity);
         return Ok(());
     }
@@ -129,6 +142,12 @@ pub fn duration(out: &mut Vec<u8>, count: i64, unit: Unit) -> Result<(), Wrong> 
 /// Nanoseconds of a count of units that is a time of day.
 pub fn time_nanos(count: i64, unit: Unit) -> Result<i64, Wrong> {
     count.checked_mul(GIGA / unit.per_second()).ok_or(TIME_OF_DAY)
+}
+
+/// Infinity, where text in ISO 8601's form is a number that stands for it.
+pub fn iso_infinity(text: &str) -> Option<&'static str> {
+    let text = text.strip_suffix('Z').unwrap_or(text);
+    ISO_INFINITIES.iter().find(|(iso, _)| *iso == text).map(|(_, infinity)| *infinity)
 }
 
 fn infinity(value: i64, [plus, minus]: [i64; 2]) -> Option<&'static [u8]> {

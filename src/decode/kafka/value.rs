@@ -14,6 +14,9 @@ use super::temporal::{self, Zone, iso};
 use super::{geometry, mongo, nested};
 use std::borrow::Cow;
 
+/// Less than the bytes of ten to the power of the least negative scale, taken for a positive one.
+const WRAPPED_SCALE: usize = 400;
+
 /// Postgres' text can't hold a zero byte.
 pub const NUL: Wrong = Wrong("text without \\u0000");
 
@@ -272,6 +275,8 @@ fn bytes_as(out: &mut Vec<u8>, bytes: &[u8], kind: &Kind) -> Result<(), Wrong> {
         Kind::Bit { length } => number::bits(out, bytes, Some(*length))?,
         Kind::VarBit => number::bits(out, bytes, None)?,
         Kind::Geometry => number::hex(out, bytes),
+        // Types that the connector does not know come as the bytes of their text.
+        Kind::Other if let Ok(content) = std::str::from_utf8(bytes) => text(out, content)?,
         _ => number::bytea(out, bytes),
     }
     Ok(())
@@ -340,6 +345,11 @@ fn decimal_text(
         && !NAMES.contains(&digits);
     match scale {
         Some(scale) if as_base64 => match base64(digits, &BASE64) {
+            // Postgres' connector takes the eleven bits of a negative scale for a positive one, which
+            // makes a number of this many bytes out of the smallest.
+            Ok(bytes) if scale < 0 && bytes.len() > WRAPPED_SCALE => {
+                unscaled(out, &bytes, scale + 2_048, kind)
+            }
             Ok(bytes) => unscaled(out, &bytes, scale, kind),
             Err(_) => number::digits_or_name(out, digits),
         },
@@ -377,6 +387,7 @@ fn time_like(
     settings: &Settings,
 ) -> Result<(), Wrong> {
     match value {
+        Value::Text(given) if let Some(infinity) = infinity_of(&given, kind) => text(out, infinity),
         Value::Text(given) => match (iso(&given), kind) {
             (None, _) | (_, Kind::Interval) => text(out, &given),
             (Some(moment), Kind::Timestamp { .. } | Kind::Date) => {
@@ -451,10 +462,23 @@ fn counted(
     Ok(())
 }
 
+/// Infinity, for columns that can hold it.
+fn infinity_of(iso: &str, kind: &Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Date | Kind::Timestamp { .. } | Kind::TimestampTz { .. } => {
+            temporal::iso_infinity(iso)
+        }
+        _ => None,
+    }
+}
+
 /// ISO 8601 text whose zone counts, or not, as the logical type and the column say.
 fn iso_text(out: &mut Vec<u8>, given: &str, logical: &Logical, kind: &Kind) -> Result<(), Wrong> {
     if let "infinity" | "-infinity" = given {
         return text(out, given);
+    }
+    if let Some(infinity) = infinity_of(given, kind) {
+        return text(out, infinity);
     }
     let moment = iso(given).ok_or(Wrong("a date or time in ISO 8601's form"))?;
     match kind {

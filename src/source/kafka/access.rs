@@ -25,6 +25,8 @@ const FIXED: &[(&str, &str)] = &[
     ("check.crcs", "true"),
     ("enable.partition.eof", "true"),
     ("allow.auto.create.topics", "false"),
+    // Otherwise the library runs kinit by a shell, with the principal that the server names.
+    ("sasl.kerberos.min.time.before.relogin", "0"),
     // A broker that is gone is told by what is asked of it, not by a line in the log for each try.
     ("log.connection.close", "false"),
 ];
@@ -78,7 +80,7 @@ impl KafkaAccess {
                 ),
             )
             .detail("Only a superuser may do that.")
-            .hint("Choose another \"sasl.mechanism\"; or have a superuser set \"sasl.kerberos.keytab\" or password_required 'false' in the user mapping."));
+            .hint("Choose another \"sasl.mechanism\"; or have a superuser set password_required 'false' in the user mapping."));
         }
         Ok(access)
     }
@@ -108,13 +110,9 @@ impl KafkaAccess {
 
     /// Whether a connection would use what the operating system user of this server has.
     fn borrows_credentials(&self) -> bool {
-        let options = &self.server.options;
+        let mechanism = value_of(&self.server.options, "sasl.mechanism");
         // It is librdkafka's default.
-        let is_gssapi =
-            value_of(options, "sasl.mechanism").is_none_or(|mechanism| mechanism == "GSSAPI");
-        self.authenticates()
-            && is_gssapi
-            && value_of(&self.mapping, "sasl.kerberos.keytab").is_none()
+        self.authenticates() && mechanism.is_none_or(|mechanism| mechanism == "GSSAPI")
     }
 
     /// A client's configuration, with the secrets in it.

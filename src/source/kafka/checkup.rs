@@ -88,7 +88,7 @@ fn ask_brokers(
     }
     match client.topics(deadline) {
         Ok(known) => {
-            checks.extend(topics.iter().map(|name| check(&client, name, &known, deadline)))
+            checks.extend(topics.iter().map(|name| check(&client, name, &known, deadline)));
         }
         Err(error) => checks.push(failed("topics", error, fix)),
     }

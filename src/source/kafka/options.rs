@@ -78,7 +78,6 @@ const ALLOWED: &[Rule] = &[
     ours("schema.registry.url", Place::Server, Form::Url),
     mapping("sasl.username", Form::Text),
     mapping("sasl.password", Form::Text),
-    mapping("sasl.kerberos.keytab", Form::File),
     mapping("sasl.oauthbearer.config", Form::Text),
     mapping("ssl.certificate.pem", Form::Text),
     mapping("ssl.certificate.location", Form::File),
@@ -102,6 +101,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("ssl.engine.id", LIBRARY),
     ("ssl.providers", LIBRARY),
     ("sasl.kerberos.kinit.cmd", RUNS),
+    (
+        "sasl.kerberos.keytab",
+        "librdkafka would run kinit on it: name it in krb5.conf, as default_client_keytab_name",
+    ),
+    ("sasl.kerberos.min.time.before.relogin", RUNS),
     ("enable.auto.commit", COMMITTED),
     ("auto.commit.enable", COMMITTED),
     ("auto.commit.interval.ms", COMMITTED),
@@ -172,9 +176,8 @@ mod tests {
             let by = |author| RULES.check(rule.place, author, rule.name, "/etc/passwd");
             assert_eq!(by(Author::Superuser), Ok(()), "{}", rule.name);
         }
-        assert_eq!(count, 6);
-        let located =
-            |rule: &&Rule| rule.name.ends_with(".location") || rule.name.ends_with("keytab");
+        assert_eq!(count, 5);
+        let located = |rule: &&Rule| rule.name.ends_with(".location");
         assert_eq!(RULES.allowed.iter().filter(located).count(), count);
     }
 

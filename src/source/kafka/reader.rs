@@ -210,16 +210,6 @@ impl Reader {
         self.offsets_of(partitions.map(|partition| (partition, Offset::End)))
     }
 
-    /// The first offset of each of these partitions that was written at `ms` since 1970 or later, the end
-    /// where there is none.
-    pub fn offsets_at<'p>(
-        &self,
-        partitions: impl Iterator<Item = &'p Partition>,
-        ms: i64,
-    ) -> Result<BTreeMap<Partition, i64>> {
-        self.offsets_of(partitions.map(|partition| (partition, Offset::Offset(ms))))
-    }
-
     fn offsets_of<'p>(
         &self,
         asked: impl Iterator<Item = (&'p Partition, Offset)>,

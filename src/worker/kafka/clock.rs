@@ -71,11 +71,6 @@ impl Clocks {
         }
     }
 
-    /// Whether a proof waits for records to come.
-    pub fn is_waiting(&self) -> bool {
-        self.connectors.values().any(|clock| clock.awaits.is_some())
-    }
-
     /// Whether anything is proven that the catalog does not hold yet.
     pub fn has_news(&self) -> bool {
         self.connectors.values().any(|clock| clock.proven > clock.stored)
@@ -113,7 +108,7 @@ mod tests {
         assert_eq!(clocks.unproven().collect::<Vec<_>>(), ["shop"]);
         clocks.await_ends("shop", BTreeMap::from([(partition(0), 10), (partition(1), 5)]));
         clocks.tell("shop", 90);
-        assert!(clocks.is_waiting() && clocks.unproven().next().is_none());
+        assert!(clocks.unproven().next().is_none());
         clocks.settle(|partition| Some(if partition.number == 0 { 10 } else { 4 }));
         assert!(clocks.news().is_empty());
         clocks.settle(|_| Some(5));

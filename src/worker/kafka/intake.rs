@@ -111,6 +111,25 @@ impl Intake {
         Ok(())
     }
 
+    /// Takes a record again that a table could not be fed with before.
+    pub fn feed_again(
+        &mut self,
+        table: i32,
+        record: &Record<'_>,
+        applier: &mut Applier,
+    ) -> Result<()> {
+        if let Some(error) = self.feed(table, record, applier)? {
+            let key = self
+                .feeds
+                .get_mut(&table)
+                .and_then(|feed| feed.key_of(record, self.registry.as_mut()));
+            let stamp = Stamp::of_record(0, self.number);
+            applier.keep_record(self.number, raw(record));
+            applier.park_record(table, key, stamp, error)?;
+        }
+        Ok(())
+    }
+
     /// Takes note that a consumer has read a partition to its end.
     pub fn ended(&mut self, lane: Lane, partition: &Partition, offset: i64) {
         let Some(at) = self.places.find(&partition.topic, partition.number) else { return };
@@ -120,14 +139,17 @@ impl Intake {
     }
 
     fn is_another_log(&mut self, at: usize, lane: Lane, last: Last) {
+        let tables = self.places.served_at(at, lane);
         let Some(fed) = self.places.get_mut(at) else { return };
-        for follow in fed.follows.iter().filter(|follow| follow.served == Served::By(lane)) {
+        for table in &tables {
             let what = format!(
                 "another record stands at offset {} of partition {} than the one that was read there: the topic was made anew, or its log cut and written on",
                 last.offset, fed.partition
             );
-            self.lost.insert(follow.table, OdsError::new(ErrorKind::Gap, what));
+            self.lost.insert(*table, OdsError::new(ErrorKind::Gap, what));
         }
+        // Nothing of another log comes over the rows of this one.
+        tables.into_iter().for_each(|table| self.places.let_go(table));
     }
 
     /// Feeds a table with a record; or says why that must wait.

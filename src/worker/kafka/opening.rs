@@ -102,7 +102,6 @@ impl<'e> Session<'e> {
             return Ok(Some(End::Stop));
         }
         xact::in_transaction(|| self.applier.reload())?;
-        self.retry_letters()?;
         let tables: Vec<SyncedTable> =
             self.applier.tables().map(|table| table.synced.clone()).collect();
         if tables.is_empty() {
@@ -110,19 +109,57 @@ impl<'e> Session<'e> {
         }
         let followed: Vec<&SyncedTable> =
             tables.iter().filter(|table| table.state.is_followed()).collect();
-        let partitions = self.partitions(&followed)?;
         let mut stands: BTreeMap<i32, BTreeMap<Partition, Place>> = BTreeMap::new();
-        for table in &followed {
+        let mut unknown = Vec::new();
+        for table in followed.iter().copied() {
             let places = xact::with_catalog(|| topics::places(table.id))?;
+            // What is followed already goes on without a question to the cluster.
+            match self.known_places(table, &places) {
+                Some(known) if !self.upkeep.has_partitions_changed => {
+                    stands.insert(table.id, known);
+                }
+                _ => unknown.push((table, places)),
+            }
+        }
+        let asked: Vec<&SyncedTable> = unknown.iter().map(|(table, _)| *table).collect();
+        let partitions = self.partitions(&asked)?;
+        for (table, places) in unknown {
             let Some(places) = self.complete(table, places, &partitions)? else { continue };
             stands.insert(table.id, places);
         }
+        self.upkeep.has_partitions_changed = false;
         self.feed(&followed, stands)?;
+        for table in &followed {
+            self.retry_letters(table.id)?;
+        }
         if self.applier.has_pending() {
             // Tables that can't go on from where they stand are set aside.
             self.commit()?;
         }
         Ok(None)
+    }
+
+    /// Where a table stands that is followed already, if the catalog has it stand there too.
+    fn known_places(
+        &self,
+        table: &SyncedTable,
+        stored: &BTreeMap<Partition, Place>,
+    ) -> Option<BTreeMap<Partition, Place>> {
+        let feed = self.intake.feeds.get(&table.id)?;
+        let source = table.topics.as_ref()?;
+        let known: BTreeMap<Partition, Place> = self
+            .intake
+            .places
+            .of_table(table.id)
+            .map(|(partition, follow)| (partition.clone(), follow.place.clone()))
+            .collect();
+        let is_same = known.len() == stored.len()
+            && known.iter().all(|(partition, place)| {
+                stored.get(partition).is_some_and(|stored| {
+                    stored.next == place.next && stored.loads_to == place.loads_to
+                })
+            });
+        (is_same && !known.is_empty() && feed.fits(table, source)).then_some(known)
     }
 
     /// The partitions of all topics; none for a topic that is not there.
@@ -277,9 +314,9 @@ impl<'e> Session<'e> {
         if self.behind.is_some() {
             return Ok(());
         }
-        let waiting = &self.intake.waiting;
-        let Some(table) = self.intake.places.waiting().find(|table| !waiting.contains_key(table))
-        else {
+        let (waiting, lost) = (&self.intake.waiting, &self.intake.lost);
+        let is_ready = |table: &i32| !waiting.contains_key(table) && !lost.contains_key(table);
+        let Some(table) = self.intake.places.waiting().find(is_ready) else {
             return Ok(());
         };
         let reader = Reader::open(self.access.clone(), &self.group)?;
@@ -297,11 +334,6 @@ impl<'e> Session<'e> {
         }
         reader.assign(&begun)?;
         self.behind = Some(reader);
-        Ok(())
-    }
-
-    /// Reads letters again that somebody wants tried, and what came behind them for their keys.
-    fn retry_letters(&mut self) -> Result<()> {
         Ok(())
     }
 }

@@ -180,6 +180,12 @@ impl Places {
         self.all.iter_mut()
     }
 
+    /// Has nobody serve a table any more.
+    pub fn let_go(&mut self, table: i32) {
+        let follows = self.all.iter_mut().flat_map(|fed| &mut fed.follows);
+        follows.filter(|f| f.table == table).for_each(|follow| follow.served = Served::Waits);
+    }
+
     /// Has a table wait for its turn; in the partition at `at` it goes on with `offset`.
     pub fn hold(&mut self, table: i32, at: usize, offset: i64) {
         for (place, fed) in self.all.iter_mut().enumerate() {
@@ -189,6 +195,9 @@ impl Places {
                     follow.place.next = offset;
                     follow.place.last = None;
                 }
+            }
+            if !fed.follows.iter().any(|follow| follow.served == Served::By(Lane::Behind)) {
+                fed.behind = None;
             }
         }
     }

@@ -17,6 +17,11 @@ fn dates() {
     assert_eq!(of(DATE_END - 1).unwrap(), "5874897-12-31");
     assert_eq!(of(-2_147_472_692).unwrap(), "infinity");
     assert_eq!(of(-2_147_472_691).unwrap(), "-infinity");
+    assert_eq!(of(-622_191_234).unwrap(), "infinity");
+    assert_eq!(of(-625_821_272).unwrap(), "-infinity");
+    assert_eq!(iso_infinity("-5877611-06-21Z"), Some("infinity"));
+    assert_eq!(iso_infinity("-290308-12-21T19:59:27.6Z"), Some("-infinity"));
+    assert_eq!(iso_infinity("2024-01-01Z"), None);
     for outside in [FIRST_DAY - 1, DATE_END, i64::MIN, i64::MAX] {
         assert_eq!(of(outside), Err(RANGE));
     }

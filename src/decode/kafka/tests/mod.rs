@@ -1,11 +1,14 @@
 //! Whole records, from bytes to rows.
 
 mod avro;
+mod canonical;
 mod events;
 mod hostile;
+mod lost;
 pub mod recorded;
 mod select;
 mod shapes;
+mod truth;
 mod types;
 
 use super::Record;

@@ -58,8 +58,6 @@ struct Line {
 
 fn file(name: &str) -> String {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/samples/kafka");
-    // Elsewhere than in the repository the folder is told.
-    let folder = std::env::var_os("ODS_SAMPLES").map_or(folder, PathBuf::from);
     std::fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 

@@ -85,6 +85,9 @@ fn by_source(set: &str, name: &str) -> String {
         "price" if set.ends_with("string") => "text".to_owned(),
         "price" => "double precision".to_owned(),
         "bit(3)[]" => "bit(3)".to_owned(),
+        // Their text comes as bytes, in a string.
+        "line" | "lseg" | "box" | "path" | "polygon" | "circle" | "pg_lsn" | "tsquery"
+        | "int4multirange" => "text".to_owned(),
         _ => name.replace("bytea", "text"),
     }
 }
@@ -238,7 +241,7 @@ fn topics_are_united() {
 }
 
 /// The type for a column of MariaDB as it names its own.
-fn mysql(name: &str) -> String {
+pub fn mysql(name: &str) -> String {
     let (base, rest) = name.split_once('(').unwrap_or((name, ""));
     let (numbers, tail) = rest.split_once(')').unwrap_or(("", rest));
     let mut numbers = numbers.split(',').map(|number| number.parse().ok());

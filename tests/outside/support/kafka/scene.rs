@@ -7,6 +7,7 @@ use crate::support::client::{Ask, literal};
 use crate::support::pair::Sync;
 use postgres::Client;
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// How long the tests wait for what should take a second.
@@ -15,19 +16,33 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// See the module.
 pub struct Scene {
     pub sync: Sync,
-    pub broker: Broker,
+    pub broker: Arc<Broker>,
     pub kafka: Kafka,
     pub ods: Client,
 }
 
 impl Scene {
+    /// A database of the shared cluster, and a broker that tests share which neither stop nor reconfigure
+    /// it and call their topics after themselves. It lives as long as a test uses it.
+    pub fn shared(name: &str) -> Self {
+        static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let broker = shared.upgrade().unwrap_or_else(|| {
+            let broker = Arc::new(Broker::start("shared"));
+            *shared = Arc::downgrade(&broker);
+            broker
+        });
+        drop(shared);
+        Self::on(Sync::shared(&format!("kafka_{name}")), broker)
+    }
+
     /// A broker of its own and a database of the shared cluster.
     pub fn start(name: &str) -> Self {
-        Self::on(Sync::shared(&format!("kafka_{name}")), Broker::start(name))
+        Self::on(Sync::shared(&format!("kafka_{name}")), Arc::new(Broker::start(name)))
     }
 
     /// The same with a broker and a database that are there.
-    pub fn on(sync: Sync, broker: Broker) -> Self {
+    pub fn on(sync: Sync, broker: Arc<Broker>) -> Self {
         let mut ods = sync.ods();
         ods.run(&format!(
             "CREATE SERVER events FOREIGN DATA WRAPPER ods_kafka OPTIONS (\"bootstrap.servers\" '{}')",
