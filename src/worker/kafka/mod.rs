@@ -208,6 +208,7 @@ impl Session<'_> {
 
     /// Commits what is pending together with where its tables stand.
     fn commit(&mut self) -> Result<()> {
+        self.intake.settle_leaving(&mut self.applier)?;
         self.set_back_waiting()?;
         let places = &self.intake.places;
         self.intake.clocks.settle(|partition| places.main_next(partition));
