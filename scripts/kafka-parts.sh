@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# kafka-parts.sh [bench]: fetches what the tests of Kafka run: a broker with Kafka Connect, Debezium's
-# connectors, a schema registry and its Avro converter; for `bench` Debezium's JDBC sink too.
+# kafka-parts.sh [tests | bench | demo]: fetches what runs around Kafka: for the tests a broker with Kafka
+# Connect, Debezium's connectors, a schema registry and its Avro converter; for `bench` Debezium's JDBC sink in
+# place of the connectors; for `demo` the broker and Debezium's MariaDB connector alone.
 #
 # Maven brings them from the repository that its settings name. They are kept under ODS_KAFKA (default
 # $XDG_CACHE_HOME/ods-kafka), 600 MB; what is there already is not fetched again. Each file is compared
@@ -8,7 +9,12 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-root=${ODS_KAFKA:-${XDG_CACHE_HOME:-$HOME/.cache}/ods-kafka}
+purpose=${1:-tests}
+case $purpose in
+    tests | bench | demo) ;;
+    *) die "kafka-parts.sh is for tests, bench or demo, not for $purpose." ;;
+esac
+root=$(kafka_dir)
 sums=$PWD/tests/kafka/checksums.txt
 missing=()
 packages=()
@@ -26,10 +32,12 @@ need() {
 PATH=$PATH:/usr/sbin:/sbin
 need openjdk-17-jre-headless java
 need maven mvn
-need mariadb-server-core mariadbd mariadb-install-db
-need mariadb-client-core mariadb
+if [ "$purpose" != bench ]; then
+    need mariadb-server-core mariadbd mariadb-install-db
+    need mariadb-client-core mariadb
+fi
 if [ ${#missing[@]} -gt 0 ]; then
-    die "The tests of Kafka need ${missing[*]}, which this machine lacks. Run: make setup
+    die "What runs around Kafka needs ${missing[*]}, which this machine lacks. Run: make setup
 or: sudo apt-get install --no-install-recommends ${packages[*]}"
 fi
 java_major=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
@@ -102,14 +110,20 @@ exec 9>"$root/.lock"
 flock 9
 
 jars kafka pom.xml
-archive debezium-postgres io.debezium:debezium-connector-postgres:3.6.0.Final:tar.gz:plugin
-# The newest whose plugin comes as an archive.
-archive debezium-mariadb io.debezium:debezium-connector-mariadb:3.5.0.Final:tar.gz:plugin
-# The newest that runs on Java 17.
-archive registry io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all
-# Connect has its own of what is excluded; two of one class don't fit together.
-jars avro-converter avro-converter.xml \
-    kafka-clients,connect-api,connect-json,connect-runtime,connect-transforms,slf4j-api,lz4-java,snappy-java,zstd-jni
-if [ "${1:-}" = bench ]; then
+if [ "$purpose" = tests ]; then
+    archive debezium-postgres io.debezium:debezium-connector-postgres:3.6.0.Final:tar.gz:plugin
+fi
+if [ "$purpose" != bench ]; then
+    # The newest whose plugin comes as an archive.
+    archive debezium-mariadb io.debezium:debezium-connector-mariadb:3.5.0.Final:tar.gz:plugin
+fi
+if [ "$purpose" != demo ]; then
+    # The newest that runs on Java 17.
+    archive registry io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all
+    # Connect has its own of what is excluded; two of one class don't fit together.
+    jars avro-converter avro-converter.xml \
+        kafka-clients,connect-api,connect-json,connect-runtime,connect-transforms,slf4j-api,lz4-java,snappy-java,zstd-jni
+fi
+if [ "$purpose" = bench ]; then
     archive debezium-jdbc io.debezium:debezium-connector-jdbc:3.6.0.Final:tar.gz:plugin
 fi

@@ -147,7 +147,8 @@ CREATE TABLE ods.topic_source (
 SELECT pg_catalog.pg_extension_config_dump('ods.topic_source', '');
 
 -- Where a synced table stands in a partition: the offset to go on with, written in the transaction of
--- the rows. It is loading until it has come to `loads_to`. `last_offset` and `last_mark` tell the record
+-- the rows. It is loading until it has come to `loads_to`, and has read what comes before `replays_to`
+-- before: that changes no newer row. `last_offset` and `last_mark` tell the record
 -- that was read last, so that another one in its place is noticed; `end_offset` is where the partition
 -- ended when that was last heard.
 CREATE TABLE ods.partition_position (
@@ -156,6 +157,7 @@ CREATE TABLE ods.partition_position (
     partition_number integer NOT NULL,
     next_offset bigint NOT NULL,
     loads_to bigint,
+    replays_to bigint,
     last_offset bigint,
     last_mark bigint,
     end_offset bigint,

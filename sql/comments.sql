@@ -31,6 +31,7 @@ COMMENT ON TABLE ods.topic_source IS 'Where the records of a synced table of a K
 COMMENT ON COLUMN ods.topic_source.format IS 'How records are read, and which of them concern the table';
 COMMENT ON COLUMN ods.topic_source.connector IS 'The connector that writes the records, by its own word, else the topic: what shares a proof of freshness';
 COMMENT ON TABLE ods.partition_position IS 'Where a synced table stands in a partition, written in the transaction of the rows; read it by ods.partitions';
+COMMENT ON COLUMN ods.partition_position.replays_to IS 'Records before this offset have been read before, and change no row that a later one has made';
 COMMENT ON COLUMN ods.partition_position.last_mark IS 'Made of the time, the key and the length of the record at last_offset, so that another one in its place is noticed';
 COMMENT ON TABLE ods.connector_position IS 'Up to when everything that a connector has read of its source is here';
 COMMENT ON TABLE ods.table_state IS 'What a synced table is doing, and why';

@@ -7,4 +7,4 @@ COMMENT ON FOREIGN DATA WRAPPER ods_kafka IS 'Kafka clusters whose topics ods re
 COMMENT ON FUNCTION ods.kafka_validator(text[], oid) IS 'checks the options of ods_kafka servers and user mappings';
 COMMENT ON FUNCTION ods.postgres_validator(text[], oid) IS 'checks the options of ods_postgres servers and user mappings';
 COMMENT ON FUNCTION ods.check_server(text, text[]) IS 'prerequisites of a server, and of tables at its source, each with the statement that mends it';
-COMMENT ON FUNCTION ods.discover(text) IS 'tables of a server''s source: key, columns, estimated rows and bytes, and why one can''t be synced';
+COMMENT ON FUNCTION ods.discover(text) IS 'tables of a server''s source, or topics of a cluster: key, columns, estimated rows, and why one can''t be synced; of topics also partitions, messages a second, format and a sample';

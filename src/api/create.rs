@@ -3,7 +3,7 @@
 use crate::api::columns::{self, Wanted};
 use crate::api::create_topics;
 use crate::api::names;
-use crate::api::target::{self, ColumnPlan};
+use crate::api::target::{self, ColumnPlan, Feeder};
 use crate::api::types::{self, LocalType};
 use crate::apply::statements::OnDelete;
 use crate::catalog::deferred_index;
@@ -142,7 +142,7 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
     let found = find_source(&mut connection, &access, request)?;
     let key = key_of(&found, request.key)?;
     let plan = plan_columns(&found, request, &key)?;
-    refuse_too_many_columns(&plan, on_delete(request)?)?;
+    refuse_too_many_columns(&plan, on_delete(request)?, Feeder::Table)?;
     let types = types::plan(&mut connection, &plan)?;
     refuse_unreadable_names(&found, &plan, &types)?;
     if request.columns.is_none() && request.transform.is_none() {
@@ -157,6 +157,7 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
         request.transform,
         request.filter,
         on_delete(request)?,
+        Feeder::Table,
     )?;
     owner::as_extension_owner(|| {
         fence::record()?;
@@ -285,8 +286,12 @@ fn find_source(
 }
 
 /// The columns of ours take places among those that a table can have.
-pub(super) fn refuse_too_many_columns(plan: &[ColumnPlan], on_delete: OnDelete) -> Result<()> {
-    let room = pg_sys::MaxHeapAttributeNumber as usize - target::stamps(on_delete).len();
+pub(super) fn refuse_too_many_columns(
+    plan: &[ColumnPlan],
+    on_delete: OnDelete,
+    feeder: Feeder,
+) -> Result<()> {
+    let room = pg_sys::MaxHeapAttributeNumber as usize - target::stamps(on_delete, feeder).len();
     if plan.len() <= room {
         return Ok(());
     }

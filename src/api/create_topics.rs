@@ -6,7 +6,7 @@ use crate::api::create::{
     register, stream_for,
 };
 use crate::api::names;
-use crate::api::target::{self, ColumnPlan};
+use crate::api::target::{self, ColumnPlan, Feeder};
 use crate::api::types::LocalType;
 use crate::catalog::deferred_index;
 use crate::catalog::table::spi_error;
@@ -71,7 +71,7 @@ pub fn create(request: &Request<'_>, server: ForeignServer) -> Result<pg_sys::Oi
             (described.settings, described.selection, plan)
         }
     };
-    refuse_too_many_columns(&plan, on_delete(request)?)?;
+    refuse_too_many_columns(&plan, on_delete(request)?, Feeder::Topics)?;
     let places = start.places(&client, &found, deadline)?;
     drop(client);
     let types: Vec<LocalType> = plan
@@ -89,6 +89,7 @@ pub fn create(request: &Request<'_>, server: ForeignServer) -> Result<pg_sys::Oi
         request.transform,
         request.filter,
         on_delete(request)?,
+        Feeder::Topics,
     )?;
     owner::as_extension_owner(|| {
         fence::record()?;

@@ -108,9 +108,12 @@ pub fn move_to(synced: &SyncedTable, start: &Start) -> Result<Vec<Moved>> {
         table::state_for_update(synced.id)?;
         let old = topics::places(synced.id)?;
         execute("DELETE FROM ods.partition_position WHERE table_id = $1", &[synced.id.into()])?;
-        places
-            .iter()
-            .try_for_each(|(partition, place)| topics::begin(synced.id, partition, place))?;
+        for (partition, place) in &places {
+            let known = old.get(partition);
+            let read = known.map(|place| place.next.max(place.replays_to.unwrap_or(0)));
+            let replays_to = read.filter(|read| place.next < *read);
+            topics::begin(synced.id, partition, &Place { replays_to, ..place.clone() })?;
+        }
         begin_reading(synced.id, "reading its topics from where ods.seek has set it")?;
         Ok(places
             .into_iter()

@@ -407,7 +407,8 @@ impl Applier {
         }
         self.open();
         let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
-        let Some(sql) = table.target.shape.delete_all() else { return Ok(()) };
+        let before = stamp.position.filter(|_| table.is_replaying);
+        let Some(sql) = table.target.shape.delete_all(before) else { return Ok(()) };
         let target = &table.target;
         let empty = || {
             let Some(_pass) = Pass::take(target)? else { return Ok(()) };

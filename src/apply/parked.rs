@@ -292,7 +292,7 @@ fn write_whole(
         push_gone(&mut batch, table.synced.columns.len(), key_columns, &old, stamp)?;
     }
     if let Event::Insert { new } | Event::Update { new, .. } = event {
-        batch.push_base(new.cells(), Some(stamp.committed_at_us)).map_err(bad_change)?;
+        batch.push_base(new.cells(), stamp.when()).map_err(bad_change)?;
     }
     write::write(&mut table.target, &mut batch, Mode::Reconcile).map(|_| ())
 }

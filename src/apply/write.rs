@@ -6,10 +6,10 @@
 use crate::apply::bulk::{self, BulkRow};
 use crate::apply::chunk;
 use crate::apply::pass::Pass;
-use crate::apply::statements::{OnDelete, Touch};
+use crate::apply::statements::{Age, OnDelete, Touch};
 use crate::apply::target::{Kind, Target};
 use crate::batch::cells::{Cells, Value};
-use crate::batch::{Image, NetRow, Origin, TableBatch};
+use crate::batch::{Image, NetRow, Origin, TableBatch, When};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::guard::Writing;
 use crate::pg::row_store::RowStore;
@@ -34,6 +34,20 @@ pub enum Mode {
     /// Any row may be here or not: the source tells rows whole, however often. What a row lacks here
     /// can't be asked for.
     Upsert,
+    /// The same of events that have been read before: they change no newer row.
+    Replay,
+}
+
+impl Mode {
+    /// Which rows here an event may change.
+    fn age(self) -> Age {
+        if self == Self::Replay { Age::Older } else { Age::Any }
+    }
+
+    /// Whether any row may be here or not.
+    fn is_upsert(self) -> bool {
+        matches!(self, Self::Upsert | Self::Replay)
+    }
 }
 
 /// What was done.
@@ -74,10 +88,10 @@ enum Held {
 /// The batch, sorted by what must be done.
 #[derive(Default)]
 struct Work<'b> {
-    deletes: Vec<(Cells<'b>, Option<i64>)>,
+    deletes: Vec<(Cells<'b>, When)>,
     moved_away: Vec<Cells<'b>>,
-    new: Vec<(Whole<'b>, Option<i64>)>,
-    here: Vec<(Whole<'b>, Option<i64>)>,
+    new: Vec<(Whole<'b>, When)>,
+    here: Vec<(Whole<'b>, When)>,
     partial: HashMap<Vec<bool>, Vec<NetRow<'b>>>,
     rereads: Vec<Vec<String>>,
     doubtful: Vec<Vec<String>>,
@@ -94,13 +108,13 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     let spi = Connection::open()?;
     let moves = if target.is_referenced { move_keys(&spi, target, batch)? } else { Moves::Net };
     let mut work = sort_out(&spi, target, batch, mode, moves)?;
-    delete(&spi, target, &work)?;
+    delete(&spi, target, &work, mode)?;
     let mut rereads = std::mem::take(&mut work.rereads);
     let doubtful = std::mem::take(&mut work.doubtful);
-    if mode == Mode::Upsert && !target.shape.has_user_sql() {
+    if mode.is_upsert() && !target.shape.has_user_sql() {
         for rows in [&work.here, &work.new] {
             if !rows.is_empty() {
-                run(&spi, target, &Kind::Upsert, rows)?;
+                run(&spi, target, &Kind::Upsert(mode.age()), rows)?;
             }
         }
     } else if target.shape.has_user_sql()
@@ -112,18 +126,18 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
         write_live(&spi, target, &work)?;
     }
     for (present, rows) in &work.partial {
-        let missing = update_present(&spi, target, present, rows)?;
+        let missing = update_present(&spi, target, present, rows, mode)?;
         match mode {
             Mode::Live => {
                 for row in missing {
                     rereads.push(key_text(row.key, target.encoding)?);
                 }
             }
-            Mode::Upsert => insert_present(&spi, target, &missing, &mut rereads)?,
+            Mode::Upsert | Mode::Replay => insert_present(&spi, target, &missing, &mut rereads)?,
             Mode::Loading | Mode::Resync | Mode::Reconcile => {}
         }
     }
-    if mode == Mode::Upsert && !rereads.is_empty() {
+    if mode.is_upsert() && !rereads.is_empty() {
         return Err(OdsError::new(
             ErrorKind::Mismatch,
             "the event leaves out values that had not changed, and the row that has them is not here",
@@ -179,7 +193,7 @@ fn sort_out<'b>(
     let mut work = Work::default();
     let completes_here = target.shape.has_user_sql();
     let mut incomplete: Vec<(NetRow<'b>, Cells<'b>)> = Vec::new();
-    work.deletes.extend(batch.orphans().map(|key| (key, None)));
+    work.deletes.extend(batch.orphans().map(|key| (key, When::default())));
     for mut row in batch.rows() {
         if moves == Moves::Done && matches!(row.origin, Origin::Moved(_)) {
             row.origin = Origin::Here;
@@ -189,20 +203,20 @@ fn sort_out<'b>(
         }
         match (row.image, row.origin) {
             (Image::Gone, Origin::Born) if mode == Mode::Live => {}
-            (Image::Gone, _) => work.deletes.push((row.key, row.committed_at_us)),
+            (Image::Gone, _) => work.deletes.push((row.key, row.when)),
             (Image::Whole(cells), Origin::Here) => {
-                work.here.push((Whole::Batch(cells), row.committed_at_us));
+                work.here.push((Whole::Batch(cells), row.when));
             }
-            (Image::Whole(cells), _) => work.new.push((Whole::Batch(cells), row.committed_at_us)),
+            (Image::Whole(cells), _) => work.new.push((Whole::Batch(cells), row.when)),
             (Image::Partial(_), Origin::Here) if !completes_here => {
                 let Image::Partial(cells) = row.image else { continue };
                 let present = cells.values().map(|value| value != Value::Absent).collect();
                 work.partial.entry(present).or_default().push(row);
             }
             (Image::Partial(cells), Origin::Born)
-                if mode == Mode::Upsert && is_told_as_far_as_it_goes(target, &row)? =>
+                if mode.is_upsert() && is_told_as_far_as_it_goes(target, &row)? =>
             {
-                work.new.push((Whole::Batch(cells), row.committed_at_us));
+                work.new.push((Whole::Batch(cells), row.when));
             }
             (Image::Partial(_), Origin::Moved(from)) => incomplete.push((row, from)),
             (Image::Partial(_), _) => incomplete.push((row, row.key)),
@@ -255,10 +269,10 @@ fn complete<'b>(
     for (ordinal, (row, _)) in incomplete.into_iter().enumerate() {
         let local = local.remove(&ordinal);
         if let (None, Image::Partial(cells)) = (&local, row.image)
-            && mode == Mode::Upsert
+            && mode.is_upsert()
             && is_told_as_far_as_it_goes(target, &row)?
         {
-            work.new.push((Whole::Batch(cells), row.committed_at_us));
+            work.new.push((Whole::Batch(cells), row.when));
             continue;
         }
         let (Some(local), Image::Partial(cells)) = (local, row.image) else {
@@ -277,7 +291,7 @@ fn complete<'b>(
         if mode == Mode::Resync && is_moved(&row) {
             work.doubtful.push(key_text(row.key, target.encoding)?);
         }
-        let whole = (Whole::Completed(completed), row.committed_at_us);
+        let whole = (Whole::Completed(completed), row.when);
         match row.origin {
             Origin::Here => work.here.push(whole),
             Origin::Born | Origin::Moved(_) => work.new.push(whole),
@@ -297,19 +311,20 @@ fn run_writing(
     statement.run(spi, rows)
 }
 
-fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> {
+fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>, mode: Mode) -> Result<()> {
+    let has_position = target.shape.has_position;
     let table = target.relation;
     let marks = target.shape.on_delete != OnDelete::Delete;
     let gone = work.deletes.iter().copied();
-    let moved = work.moved_away.iter().filter(|_| marks).map(|key| (*key, None));
+    let moved = work.moved_away.iter().filter(|_| marks).map(|key| (*key, When::default()));
     let keys: Vec<_> = gone.chain(moved).collect();
     if !keys.is_empty()
-        && let Some((statement, rows)) = target.statement(spi, &Kind::Delete)?
+        && let Some((statement, rows)) = target.statement(spi, &Kind::Delete(mode.age()))?
     {
         let mut store = rows.store();
-        for (key, committed_at) in &keys {
+        for (key, when) in &keys {
             let width = put_cells(&mut store, *key);
-            store.set_timestamp(width, *committed_at);
+            put_when(&mut store, width, *when, has_position);
             store.put();
         }
         run_writing(spi, table, statement, &store)?;
@@ -332,7 +347,7 @@ fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> 
 fn write_live(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> {
     if !work.here.is_empty() {
         let present = vec![true; target.shape.columns.len()];
-        let updated = run(spi, target, &Kind::UpdatePresent(present), &work.here)?;
+        let updated = run(spi, target, &Kind::UpdatePresent(present, Age::Any), &work.here)?;
         if updated < work.here.len() as u64 {
             run(spi, target, &Kind::InsertMissing, &work.here)?;
         }
@@ -341,9 +356,9 @@ fn write_live(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<
     let is_mixed = || work.new.iter().any(|(row, _)| matches!(row, Whole::Completed(_)));
     let may_copy = target.may_copy && (!target.converts || !is_mixed());
     if may_copy && work.new.len() >= bulk::WORTHWHILE {
-        let rows = work.new.iter().map(|(row, committed_at)| BulkRow {
+        let rows = work.new.iter().map(|(row, when)| BulkRow {
             values: Box::new(values_of(row)),
-            committed_at: *committed_at,
+            committed_at: when.committed_at_us,
         });
         bulk::insert(target, rows)
     } else if work.new.is_empty() {
@@ -363,7 +378,7 @@ fn write_checked(spi: &Connection, target: &mut Target, work: &Work<'_>, mode: M
             continue;
         }
         run(spi, target, &Kind::DeleteFiltered, rows)?;
-        run(spi, target, &Kind::UpdateWhole(touch), rows)?;
+        run(spi, target, &Kind::UpdateWhole(touch, mode.age()), rows)?;
         if !may_be_missing {
             run(spi, target, &Kind::InsertMissing, rows)?;
         }
@@ -383,7 +398,7 @@ fn insert_present(
     for row in rows {
         match row.image {
             Image::Partial(cells) if is_told_as_far_as_it_goes(target, row)? => {
-                new.push((Whole::Batch(cells), row.committed_at_us));
+                new.push((Whole::Batch(cells), row.when));
             }
             _ => rereads.push(key_text(row.key, target.encoding)?),
         }
@@ -400,16 +415,18 @@ fn update_present<'b>(
     target: &mut Target,
     present: &[bool],
     rows: &[NetRow<'b>],
+    mode: Mode,
 ) -> Result<Vec<NetRow<'b>>> {
+    let has_position = target.shape.has_position;
     let table = target.relation;
-    let kind = Kind::UpdatePresent(present.to_vec());
+    let kind = Kind::UpdatePresent(present.to_vec(), mode.age());
     let Some((statement, row_type)) = target.statement(spi, &kind)? else { return Ok(Vec::new()) };
     let updated = {
         let mut store = row_type.store();
         for row in rows {
             if let Image::Partial(cells) = row.image {
                 let width = put_cells(&mut store, cells);
-                store.set_timestamp(width, row.committed_at_us);
+                put_when(&mut store, width, row.when, has_position);
                 store.put();
             }
         }
@@ -453,12 +470,13 @@ fn run(
     spi: &Connection,
     target: &mut Target,
     kind: &Kind,
-    rows: &[(Whole<'_>, Option<i64>)],
+    rows: &[(Whole<'_>, When)],
 ) -> Result<u64> {
+    let has_position = target.shape.has_position;
     let table = target.relation;
     let Some((statement, row_type)) = target.statement(spi, kind)? else { return Ok(0) };
     let mut store = row_type.store();
-    for (row, committed_at) in rows {
+    for (row, when) in rows {
         let width = match row {
             Whole::Batch(cells) => put_cells(&mut store, *cells),
             Whole::Completed(values) => {
@@ -474,10 +492,18 @@ fn run(
                 values.len()
             }
         };
-        store.set_timestamp(width, *committed_at);
+        put_when(&mut store, width, *when, has_position);
         store.put();
     }
     run_writing(spi, table, statement, &store)
+}
+
+/// Sets the columns behind the leading ones: when an event was, and where, if the table keeps that.
+fn put_when(store: &mut RowStore<'_>, width: usize, when: When, has_position: bool) {
+    store.set_timestamp(width, when.committed_at_us);
+    if has_position {
+        store.set_long(width + 1, when.position);
+    }
 }
 
 /// Sets the leading columns of a row from cells; how many they are.

@@ -40,6 +40,8 @@ pub struct Place {
     pub next: i64,
     /// The table is loading until it has come here.
     pub loads_to: Option<i64>,
+    /// Records before this offset have been read before.
+    pub replays_to: Option<i64>,
     /// The record that was read last.
     pub last: Option<Last>,
     /// Where the partition ended when that was last heard.
@@ -114,10 +116,10 @@ pub fn set_connector(table_id: i32, connector: &str) -> Result<()> {
 /// Has a table begin in a partition.
 pub fn begin(table_id: i32, partition: &Partition, place: &Place) -> Result<()> {
     execute(
-        "INSERT INTO ods.partition_position (table_id, topic, partition_number, next_offset, loads_to, end_offset) \
-         VALUES ($1, $2, $3, $4, $5, $6) \
+        "INSERT INTO ods.partition_position (table_id, topic, partition_number, next_offset, loads_to, end_offset, replays_to) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) \
          ON CONFLICT (table_id, topic, partition_number) DO UPDATE SET next_offset = excluded.next_offset, \
-             loads_to = excluded.loads_to, last_offset = NULL, last_mark = NULL, end_offset = excluded.end_offset",
+             loads_to = excluded.loads_to, replays_to = excluded.replays_to, last_offset = NULL, last_mark = NULL, end_offset = excluded.end_offset",
         &[
             table_id.into(),
             partition.topic.as_str().into(),
@@ -125,6 +127,7 @@ pub fn begin(table_id: i32, partition: &Partition, place: &Place) -> Result<()> 
             place.next.into(),
             place.loads_to.into(),
             place.end.into(),
+            place.replays_to.into(),
         ],
     )?;
     Ok(())
@@ -135,7 +138,7 @@ pub fn places(table_id: i32) -> Result<BTreeMap<Partition, Place>> {
     Spi::connect(|client| {
         let rows = client
             .select(
-                "SELECT topic, partition_number, next_offset, loads_to, last_offset, last_mark, end_offset \
+                "SELECT topic, partition_number, next_offset, loads_to, last_offset, last_mark, end_offset, replays_to \
                  FROM ods.partition_position WHERE table_id = $1",
                 None,
                 &[table_id.into()],
@@ -155,6 +158,7 @@ pub fn places(table_id: i32) -> Result<BTreeMap<Partition, Place>> {
                     loads_to: number(4),
                     last: number(5).zip(number(6)).map(|(offset, mark)| Last { offset, mark }),
                     end: number(7),
+                    replays_to: number(8),
                 },
             ))
         })

@@ -137,7 +137,7 @@ impl Reader {
         let stamp = Stamp::of_transaction(0, xid);
         for event in &logged.events {
             with_op(event, &PROJECTION, SOURCE_COLUMNS, |op| {
-                self.memory.remember(&PROJECTION, op, stamp).unwrap();
+                self.memory.remember(Some(&PROJECTION), op, stamp).unwrap();
             });
         }
         self.streamed += 1;

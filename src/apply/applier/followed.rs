@@ -40,6 +40,8 @@ pub struct Table {
     pub read_at: Option<Instant>,
     /// Whether the source is to be asked for labels before a change is parked for want of one.
     pub(super) asks_labels: bool,
+    /// Whether its events have been read before.
+    pub(super) is_replaying: bool,
     /// Whether a column is of an enum, once that was asked.
     holds_enum: OnceCell<bool>,
 }
@@ -71,6 +73,7 @@ impl Table {
             left_out: HashSet::new(),
             read_at: None,
             asks_labels: false,
+            is_replaying: false,
             holds_enum: OnceCell::new(),
         };
         if table.synced.state == TableState::Loading {
@@ -92,7 +95,7 @@ impl Table {
     /// What may be assumed of the rows that are here.
     pub(super) fn mode(&self) -> Mode {
         if self.synced.topics.is_some() {
-            return Mode::Upsert;
+            return if self.is_replaying { Mode::Replay } else { Mode::Upsert };
         }
         match (self.synced.state, self.synced.resync) {
             (TableState::Loading, Resync::None) => Mode::Loading,

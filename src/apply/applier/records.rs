@@ -8,6 +8,19 @@ use crate::catalog::table::OnError;
 use crate::error::{OdsError, Result};
 
 impl Applier {
+    /// Says whether the next events of a table have been read before, and so change no newer row.
+    pub fn set_replaying(&mut self, id: i32, is_replaying: bool) -> Result<()> {
+        let is_same = self.tables.get(&id).is_none_or(|table| table.is_replaying == is_replaying);
+        if is_same {
+            return Ok(());
+        }
+        self.flush()?;
+        if let Some(table) = self.tables.get_mut(&id) {
+            table.is_replaying = is_replaying;
+        }
+        Ok(())
+    }
+
     /// Whether a letter may want the record of a change of this table.
     pub fn wants_record(&self, id: i32) -> bool {
         self.care == Care::Guarded

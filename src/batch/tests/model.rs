@@ -210,7 +210,7 @@ pub fn push_projected(batch: &mut TableBatch, event: &Event) -> Result<Push, Bat
 pub fn push_base(batch: &mut TableBatch, row: &Row) -> Result<(), BatchError> {
     let texts = row.map(Is::text);
     let cells = row.iter().zip(&texts).map(|(value, text)| value.cell(text));
-    batch.push_base(cells, None)
+    batch.push_base(cells, When::default())
 }
 
 /// Runs `run` on the event as it comes off the wire, its columns placed by `projection`.

@@ -98,6 +98,19 @@ pub fn hold_load(
     Ok(is_held)
 }
 
+/// Has a table that followed its stream count as being loaded, since it can't go on for now; false if
+/// somebody is about to change its state.
+pub fn fall_behind(table_id: i32, why: &str) -> Result<bool> {
+    let is_held = held(
+        "SELECT FROM ods.table_state WHERE table_id = $1 AND state = 'live' FOR NO KEY UPDATE SKIP LOCKED",
+        &[table_id.into()],
+    )?;
+    if is_held {
+        set_state(table_id, TableState::Loading, Some(why), None)?;
+    }
+    Ok(is_held)
+}
+
 /// Says what a loading table is doing; false if somebody is about to change its state.
 pub fn set_reason(table_id: i32, reason: Option<&str>) -> Result<bool> {
     explain(table_id, reason, None)

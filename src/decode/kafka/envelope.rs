@@ -168,17 +168,30 @@ impl<'a> Source<'a> {
         self.place.iter().rev().find(|(field, _)| *field == name).map(|(_, text)| &**text)
     }
 
-    /// The Postgres connector's `lsn`.
-    pub fn lsn(&self) -> Option<u64> {
-        self.get("lsn")?.parse().ok()
-    }
-
-    /// The Postgres connector's `sequence`: the last commit's LSN, and the event's own.
-    pub fn sequence(&self) -> Option<(Option<u64>, Option<u64>)> {
-        let inner = self.get("sequence")?.trim().strip_prefix('[')?.strip_suffix(']')?;
-        let (commit, own) = inner.split_once(',')?;
-        let number = |text: &str| text.trim().trim_matches('"').parse().ok();
-        Some((number(commit), number(own)))
+    /// Where the event stands in its source's log, as a number that rises from one change of a row to the
+    /// next; `None` for sources that tell none. Two changes of one transaction may have the same.
+    ///
+    /// Of Postgres it is the LSN, of MySQL and MariaDB the number of the binary log and the place in it, of
+    /// Oracle the SCN, of SQL Server the first eight bytes of the commit's LSN.
+    pub fn position(&self) -> Option<i64> {
+        let number = |name: &str| self.get(name)?.parse::<i64>().ok();
+        let in_binary_log = || {
+            let (_, file) = self.get("file")?.rsplit_once('.')?;
+            in_file(file.parse().ok()?, number("pos")?)
+        };
+        match self.connector.as_deref() {
+            Some("postgresql") => number("lsn"),
+            Some("mysql" | "mariadb") => in_binary_log(),
+            Some("oracle") => number("scn"),
+            Some("sqlserver") => {
+                let mut parts = self.get("commit_lsn")?.split(':');
+                let mut part = || i64::from_str_radix(parts.next()?, 16).ok();
+                in_file(part()?, part()?)
+            }
+            Some(_) => None,
+            // Flattened events have what a person has asked to be added to them.
+            None => number("lsn").or_else(in_binary_log),
+        }
     }
 
     /// Reads `source`.
@@ -248,6 +261,12 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
+
+/// A place in a numbered file as one number.
+fn in_file(file: i64, place: i64) -> Option<i64> {
+    let fits = (0..1 << 31).contains(&file) && (0..1 << 32).contains(&place);
+    fits.then_some(file << 32 | place)
 }
 
 /// A time told in up to three units, of which the finest counts down to microseconds.
@@ -338,21 +357,12 @@ impl<'a> InTransaction<'a> {
     }
 }
 
-/// The part of a transaction's id by which its beginning, events and end are matched: Postgres'
-/// begin and end carry different LSNs behind the colon. Ids of MySQL, `uuid:number`, are whole.
-pub fn transaction_key(id: &str) -> &str {
-    match id.split_once(':') {
-        Some((xid, _)) if xid.bytes().all(|byte| byte.is_ascii_digit()) => xid,
-        _ => id,
-    }
-}
-
 /// The beginning or the end of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boundary<'a> {
     /// Whether it is the end.
     pub end: bool,
-    /// The transaction's id; see [`transaction_key`].
+    /// The transaction's id; of Postgres `txid:lsn`, whose LSN differs between beginning and end.
     pub id: Cow<'a, str>,
     /// When, in milliseconds since 1970 on the source's clock.
     pub ms: Option<i64>,

@@ -216,7 +216,7 @@ pub fn form(forms: Forms, samples: &[Sample<'_>], prefix: &str) -> Option<Guesse
 }
 
 /// The unit of times that a connector writes as bare numbers unless it is told otherwise.
-fn temporal(connector: Option<&str>) -> Temporal {
+pub fn temporal(connector: Option<&str>) -> Temporal {
     match connector {
         Some("mysql" | "mariadb") => Temporal::AdaptiveTimeMicroseconds,
         _ => Temporal::Adaptive,

@@ -105,9 +105,15 @@ impl Reader<'_> {
 
     fn change_of(&self, sample: &Sample<'_>) -> Option<&Table> {
         let source = sample.source();
-        let table = source.table.as_deref()?;
-        let (database, schema) = (source.database.as_deref(), source.schema.as_deref());
-        self.changes.iter().rev().find(|change| change.is(database, schema, table))
+        let mut changes = self.changes.iter().rev();
+        if let Some(table) = source.table.as_deref() {
+            let (database, schema) = (source.database.as_deref(), source.schema.as_deref());
+            return changes.find(|change| change.is(database, schema, table));
+        }
+        // Without an envelope, the name of the topic ends with the table's.
+        let (before, table) = sample.record.topic.rsplit_once('.')?;
+        let (_, database) = before.rsplit_once('.')?;
+        changes.find(|change| change.is(Some(database), None, table))
     }
 
     fn by_schema(&self, samples: &[&Sample<'_>]) -> Option<Vec<Field>> {

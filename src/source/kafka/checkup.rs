@@ -72,7 +72,7 @@ fn ask_brokers(
     fix: &str,
     checks: &mut Vec<Check>,
 ) {
-    let client = match Client::open(access) {
+    let client = match Client::open_for_questions(access) {
         Ok(client) => client,
         Err(error) => return checks.push(failed("client", error, fix)),
     };

@@ -9,7 +9,7 @@ use crate::pg::wait::{Deadline, wait_for_latch};
 use crate::pg::{interrupt, threads};
 use crate::source::postgres::quote::quote_literal;
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// A call into the library that waits is cut into such pieces, to serve interrupts between.
 const SLICE: Duration = Duration::from_millis(250);
+/// Milliseconds for which a cluster holds an answer back where there is nothing to read.
+const QUESTION_WAIT_MS: &str = "10";
 /// A call that fails at once is not made anew before.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -92,6 +94,18 @@ impl Client {
     /// A client, which connects with the first question.
     pub fn open(access: KafkaAccess) -> Result<Self> {
         let config = access.config();
+        Self::with(access, &config)
+    }
+
+    /// A client that reads a little here and there for a person who waits: the cluster answers at once
+    /// where nothing is to be read, and takes the next question.
+    pub fn open_for_questions(access: KafkaAccess) -> Result<Self> {
+        let mut config = access.config();
+        config.set("fetch.wait.max.ms", QUESTION_WAIT_MS);
+        Self::with(access, &config)
+    }
+
+    fn with(access: KafkaAccess, config: &ClientConfig) -> Result<Self> {
         let opened = threads::without_signals(|| config.create_with_context(Ears::default()));
         match opened {
             Ok(consumer) => Ok(Self { access, consumer }),

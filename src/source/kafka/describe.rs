@@ -10,7 +10,7 @@ use crate::decode::kafka::datum::Value;
 use crate::decode::kafka::framing::{Part, schema_id};
 use crate::decode::kafka::pg_type::{Family, without_extension};
 use crate::decode::kafka::purpose::purpose;
-use crate::decode::kafka::sample::{Forms, Opened, Sample, form, open};
+use crate::decode::kafka::sample::{Forms, Opened, Sample, form, open, temporal};
 use crate::decode::kafka::schema::Schema;
 use crate::decode::kafka::select::Where;
 use crate::decode::kafka::settings::{Format, Layout, Settings};
@@ -67,8 +67,17 @@ pub enum Inspected {
     Other(&'static str),
 }
 
-/// Tables that topics of schema changes tell, by the topic, once they have been read.
-pub type Changes = HashMap<String, Vec<Table>>;
+/// What topics of schema changes tell, by the topic, once they have been read.
+pub type Changes = HashMap<String, Upstream>;
+
+/// What a topic of schema changes tells.
+#[derive(Default)]
+pub struct Upstream {
+    /// The kind of connector that writes it.
+    connector: Option<String>,
+    /// The tables, the latest last.
+    tables: Vec<Table>,
+}
 
 /// Looks at some records of `topics` and tells what rows they hold, with the layout and the forms that
 /// `asked` leaves open guessed.
@@ -119,13 +128,13 @@ pub fn inspect(
     if let (Some(purpose), true) = (purpose, asked.is_open()) {
         return Ok(Inspected::Other(purpose));
     }
-    let Some(guessed) = form(look.forms, &samples, asked.prefix()) else {
+    let Some(mut guessed) = form(look.forms, &samples, asked.prefix()) else {
         return Err(nothing_told(topics, sampling.cut_short));
     };
-    let settings = asked.resolve(&guessed);
+    let mut settings = asked.resolve(&guessed);
     let selection = asked.selection(&settings.layout)?;
     let samples = selected(samples, &settings, &selection, topics)?;
-    let connector = connector(&samples, &settings.layout);
+    let mut connector = connector(&samples, &settings.layout);
     let with_schema = samples.iter().any(Sample::has_schema);
     let server = samples.iter().find_map(Sample::server).or_else(|| {
         // Without an envelope, the name of the topic has it in front.
@@ -140,10 +149,17 @@ pub fn inspect(
             let changes = changes(client, registry.as_deref_mut(), &server, deadline)?;
             known.insert(server.clone(), changes);
         }
-        if let Some(changes) = known.get(&server).filter(|changes| !changes.is_empty()) {
+        if let Some(Upstream { connector: told, tables }) =
+            known.get(&server).filter(|upstream| !upstream.tables.is_empty())
+        {
+            if connector.is_none() {
+                connector.clone_from(told);
+                guessed.temporal = temporal(connector.as_deref());
+                settings = asked.resolve(&guessed);
+            }
             let samples = look.samples(&records, registry.as_deref())?;
             let samples = selected(samples, &settings, &selection, topics)?;
-            found = shape(&samples, &settings, changes);
+            found = shape(&samples, &settings, tables);
         }
     }
     if found.columns.is_empty() {
@@ -324,34 +340,56 @@ fn selected<'a>(
     .hint(hint))
 }
 
-/// The tables that a connector's topic of schema changes tells, the latest last; none where there is
-/// no such topic.
+/// What a connector's topic of schema changes tells; nothing where there is no such topic.
 fn changes(
     client: &Client,
     mut registry: Option<&mut Registry>,
     server: &str,
     deadline: Deadline,
-) -> Result<Vec<Table>> {
-    let Some(topic) = client.topic(server, deadline)? else { return Ok(Vec::new()) };
-    let mut sampling = Sampling::default();
+) -> Result<Upstream> {
+    let nothing = Ok(Upstream::default());
+    let Some(topic) = client.topic(server, deadline)? else { return nothing };
     let extents = extents(client, &topic, deadline)?;
+    let mut few = Sampling::default();
+    few.ends(client, &topic, &extents, 1, deadline)?;
+    // Another topic of that name may be large, and hold anything.
+    match upstream_of(&few, registry.as_deref_mut(), &topic.name) {
+        Ok(Some(_)) => {}
+        Err(error) if error.kind == ErrorKind::SourceUnreachable => return Err(error),
+        Ok(None) | Err(_) => return nothing,
+    }
+    let mut sampling = Sampling::default();
     sampling.all(client, &topic, &extents, deadline)?;
+    Ok(upstream_of(&sampling, registry, &topic.name)?.unwrap_or_default())
+}
+
+/// What records of a topic of schema changes tell; none where they are no such records.
+fn upstream_of(
+    sampling: &Sampling,
+    mut registry: Option<&mut Registry>,
+    topic: &str,
+) -> Result<Option<Upstream>> {
     let records: Vec<Record<'_>> = sampling.kept.iter().map(Kept::record).collect();
     if records.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    let names = [topic.name.clone()];
+    let names = [topic.to_owned()];
     let look = Look::at(&records, registry.as_deref_mut(), &names, &Asked::default())?;
     let samples = look.samples(&records, registry.as_deref())?;
-    let mut tables = Vec::new();
+    if !samples.iter().any(|sample| sample.field("tableChanges").is_some()) {
+        return Ok(None);
+    }
+    let mut upstream = Upstream::default();
     for sample in &samples {
         let Some(Opened { value, .. }) = &sample.value else { continue };
-        let source = sample.source();
-        let family = source.connector.as_deref().map_or(Family::Other, Family::of);
+        let connector = sample.source().connector.map(String::from);
+        let family = connector.as_deref().map_or(Family::Other, Family::of);
         // A record of another kind tells none.
-        tables.extend(table_change::tables(value.clone(), family).unwrap_or_default());
+        let tables = table_change::tables(value.clone(), family).unwrap_or_default();
+        upstream.tables.extend(tables);
+        upstream.connector = connector.or(upstream.connector);
     }
-    Ok(tables)
+    Ok(Some(upstream))
 }
 
 /// Replaces types of extensions that are not installed here.

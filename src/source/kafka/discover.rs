@@ -53,7 +53,7 @@ pub struct Found {
 /// The topics of the cluster. What can't be learnt of one before the deadline is told as its reason.
 pub fn discover(access: KafkaAccess, deadline: Deadline) -> Result<Vec<Found>> {
     let mut registry = Registry::of(&access, REGISTRY_PATIENCE);
-    let client = Client::open(access)?;
+    let client = Client::open_for_questions(access)?;
     let topics = client.topics(deadline)?;
     let mut changes = Changes::new();
     let look = |topic: &Topic| {

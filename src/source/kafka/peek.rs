@@ -61,7 +61,7 @@ pub fn peek(
 ) -> Result<Vec<Shown>> {
     let mut registry = Registry::of(&access, REGISTRY_PATIENCE);
     let server = access.server.name.clone();
-    let client = Client::open(access)?;
+    let client = Client::open_for_questions(access)?;
     let topic = find(&client, &server, topic, deadline)?;
     let partitions = match partition {
         None => topic.partitions.clone(),

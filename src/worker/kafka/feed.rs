@@ -52,6 +52,8 @@ pub enum Read {
 pub struct Told {
     /// When it was committed at the source, in microseconds since 2000-01-01.
     pub at: Option<i64>,
+    /// Where it stands in the source's log, as a number that rises.
+    pub position: Option<i64>,
     /// Whether it was read in a snapshot, whose times prove nothing.
     pub is_snapshot: bool,
     /// The connector's name, where it is another than the one known.
@@ -205,6 +207,7 @@ impl Feed {
         let name = facts.source.name.as_deref();
         Told {
             at: facts.source.ts_us.map(freshness::from_unix_us),
+            position: facts.source.position(),
             is_snapshot: facts.source.snapshot != Snapshot::False,
             connector: name
                 .filter(|name| self.connector.as_deref() != Some(*name))

@@ -100,9 +100,11 @@ impl Intake {
                 continue;
             }
             let table = follow.table;
+            let is_read_again = follow.place.replays_to.is_some_and(|end| offset < end);
             follow.place.next = offset + 1;
             follow.place.last = Some(last);
             follow.is_moved = true;
+            applier.set_replaying(table, is_read_again)?;
             if let Some(error) = self.feed(table, &record, applier)? {
                 // It is this table's alone: it goes on with this record when that is mended.
                 self.places.hold(table, at, offset);
@@ -119,12 +121,14 @@ impl Intake {
         record: &Record<'_>,
         applier: &mut Applier,
     ) -> Result<()> {
-        if let Some(error) = self.feed(table, record, applier)? {
+        applier.set_replaying(table, true)?;
+        let again = self.feed(table, record, applier)?;
+        if let Some(error) = again {
             let key = self
                 .feeds
                 .get_mut(&table)
                 .and_then(|feed| feed.key_of(record, self.registry.as_mut()));
-            let stamp = Stamp::of_record(0, self.number);
+            let stamp = Stamp::of_record(0, self.number, None);
             applier.keep_record(self.number, raw(record));
             applier.park_record(table, key, stamp, error)?;
         }
@@ -169,7 +173,7 @@ impl Intake {
             Ok(read) => read,
             Err(error) if error.kind.retry() == Retry::Never => {
                 let key = feed.key_of(record, self.registry.as_mut());
-                let stamp = Stamp::of_record(written.unwrap_or_default(), number);
+                let stamp = Stamp::of_record(written.unwrap_or_default(), number, None);
                 applier.keep_record(number, raw(record));
                 applier.park_record(table, key, stamp, error)?;
                 return Ok(None);
@@ -190,7 +194,9 @@ impl Intake {
             }
             self.clocks.tell(feed.connector.as_deref().unwrap_or(record.topic), at);
         }
-        let stamp = Stamp::of_record(told.at.or(written).unwrap_or_default(), number);
+        let position = Some(told.position.unwrap_or(record.offset));
+        let at = told.at.or(written).unwrap_or_default();
+        let stamp = Stamp::of_record(at, number, position);
         let rows = &feed.rows;
         let op = match read {
             Read::Nothing(_) => return Ok(None),

@@ -18,6 +18,7 @@ use super::session::End;
 use super::unflushed::Unflushed;
 use super::warnings;
 use crate::apply::applier::{Applier, Care, Reached};
+use crate::catalog::table::{self, TableState};
 use crate::catalog::topics::{self, Partition};
 use crate::decode::lsn::Lsn;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
@@ -121,13 +122,7 @@ impl Session<'_> {
         self.entry.seen(LONG_TURN);
         self.reload_due |= take_woken();
         let is_drained = self.take_in()?;
-        if self.applier.has_pending() {
-            if is_drained || self.is_batch_old() {
-                self.commit()?;
-            }
-        } else if (self.has_news() && self.stored_at.elapsed() >= IDLE_STORE)
-            || (self.applier.has_counts() && self.counted_at.elapsed() >= COUNTS_AFTER)
-        {
+        if self.is_commit_due(is_drained) {
             self.commit()?;
         }
         self.settle_course();
@@ -194,6 +189,14 @@ impl Session<'_> {
         Ok(false)
     }
 
+    fn is_commit_due(&self, is_drained: bool) -> bool {
+        if self.applier.has_pending() {
+            return is_drained || self.is_batch_old();
+        }
+        (self.has_news() && (self.is_batch_old() || self.stored_at.elapsed() >= IDLE_STORE))
+            || (self.applier.has_counts() && self.counted_at.elapsed() >= COUNTS_AFTER)
+    }
+
     fn is_batch_old(&self) -> bool {
         self.batch_began.is_some_and(|began| began.elapsed() >= BATCH_AGE)
     }
@@ -205,6 +208,7 @@ impl Session<'_> {
 
     /// Commits what is pending together with where its tables stand.
     fn commit(&mut self) -> Result<()> {
+        self.set_back_waiting()?;
         let places = &self.intake.places;
         self.intake.clocks.settle(|partition| places.main_next(partition));
         if self.counted_at.elapsed() >= COUNTS_AFTER {
@@ -243,6 +247,25 @@ impl Session<'_> {
             board::wake_maintenance();
         }
         self.entry.add_rows(committed.rows, 0);
+        Ok(())
+    }
+
+    /// Has tables that wait for what they lack count as being loaded until they have caught up.
+    fn set_back_waiting(&mut self) -> Result<()> {
+        let waiting: Vec<(i32, String)> =
+            self.intake.waiting.iter().map(|(table, error)| (*table, error.told())).collect();
+        for (id, why) in waiting {
+            let Some(table) = self.applier.table(id) else { continue };
+            if table.synced.state != TableState::Live {
+                continue;
+            }
+            // Somebody who changes its state just now is not waited for: the next commit says it.
+            if self.applier.within(|_| table::fall_behind(id, &why))?
+                && let Some(table) = self.applier.table(id)
+            {
+                table.synced.state = TableState::Loading;
+            }
+        }
         Ok(())
     }
 

@@ -114,10 +114,21 @@ impl<'e> Session<'e> {
         let followed: Vec<&SyncedTable> =
             tables.iter().filter(|table| table.state.is_followed()).collect();
         self.unready.clear();
-        let partitions = self.partitions(&followed)?;
         let mut stands: BTreeMap<i32, BTreeMap<Partition, Place>> = BTreeMap::new();
-        for table in &followed {
+        let mut unknown = Vec::new();
+        for table in followed.iter().copied() {
             let places = xact::with_catalog(|| topics::places(table.id))?;
+            // What is followed already goes on without a question to the cluster.
+            match self.known_places(table, &places) {
+                Some(known) if !self.upkeep.has_partitions_changed => {
+                    stands.insert(table.id, known);
+                }
+                _ => unknown.push((table, places)),
+            }
+        }
+        let asked: Vec<&SyncedTable> = unknown.iter().map(|(table, _)| *table).collect();
+        let partitions = self.partitions(&asked)?;
+        for (table, places) in unknown {
             match self.complete(table, places, &partitions) {
                 Ok(Some(places)) => {
                     stands.insert(table.id, places);
@@ -130,6 +141,7 @@ impl<'e> Session<'e> {
                 Err(error) => return Err(error),
             }
         }
+        self.upkeep.has_partitions_changed = false;
         self.feed(&followed, stands)?;
         for table in &followed {
             self.retry_letters(table.id)?;
@@ -139,6 +151,29 @@ impl<'e> Session<'e> {
             self.commit()?;
         }
         Ok(None)
+    }
+
+    /// Where a table stands that is followed already, if the catalog has it stand there too.
+    fn known_places(
+        &self,
+        table: &SyncedTable,
+        stored: &BTreeMap<Partition, Place>,
+    ) -> Option<BTreeMap<Partition, Place>> {
+        let feed = self.intake.feeds.get(&table.id)?;
+        let source = table.topics.as_ref()?;
+        let known: BTreeMap<Partition, Place> = self
+            .intake
+            .places
+            .of_table(table.id)
+            .map(|(partition, follow)| (partition.clone(), follow.place.clone()))
+            .collect();
+        let is_same = known.len() == stored.len()
+            && known.iter().all(|(partition, place)| {
+                stored.get(partition).is_some_and(|stored| {
+                    stored.next == place.next && stored.loads_to == place.loads_to
+                })
+            });
+        (is_same && !known.is_empty() && feed.fits(table, source)).then_some(known)
     }
 
     /// The partitions of all topics; none for a topic that is not there.
@@ -315,8 +350,8 @@ impl<'e> Session<'e> {
             return Ok(());
         }
         let waiting = &self.intake.waiting;
-        let Some(table) = self.intake.places.waiting().find(|table| !waiting.contains_key(table))
-        else {
+        let is_ready = |table: &i32| !waiting.contains_key(table);
+        let Some(table) = self.intake.places.waiting().find(is_ready) else {
             return Ok(());
         };
         let reader = Reader::open(self.access.clone(), &self.group)?;

@@ -199,6 +199,9 @@ impl Places {
                     follow.place.last = None;
                 }
             }
+            if !fed.follows.iter().any(|follow| follow.served == Served::By(Lane::Behind)) {
+                fed.behind = None;
+            }
         }
     }
 

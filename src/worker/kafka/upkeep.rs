@@ -29,8 +29,14 @@ pub struct Upkeep {
     tried_at: Instant,
     /// Since when the cluster has not answered, and what it said.
     unanswered: Option<(Instant, String)>,
+    /// How far the cluster was told that partitions have been read.
     told: BTreeMap<Partition, i64>,
+    /// What it is to be told once this commit is safe from a crash.
+    to_tell: Option<(u64, BTreeMap<Partition, i64>)>,
+    /// What the library complained of last.
     said: Option<String>,
+    /// Whether topics have other partitions than are read.
+    pub has_partitions_changed: bool,
     /// Since when topics are not there.
     gone: BTreeMap<String, Instant>,
     /// The ids of topics that are read.
@@ -47,7 +53,9 @@ impl Upkeep {
             tried_at: now,
             unanswered: None,
             told: BTreeMap::new(),
+            to_tell: None,
             said: None,
+            has_partitions_changed: false,
             gone: BTreeMap::new(),
             ids: BTreeMap::new(),
         }
@@ -156,8 +164,9 @@ impl Session<'_> {
                 let known: BTreeSet<i32> =
                     all.iter().filter(|p| p.topic == topic).map(|p| p.number).collect();
                 let found = self.main.partitions(topic)?;
-                self.reload_due |=
+                self.upkeep.has_partitions_changed |=
                     found.is_none_or(|found| found.into_iter().collect::<BTreeSet<_>>() != known);
+                self.reload_due |= self.upkeep.has_partitions_changed;
             }
         }
         Ok(())
@@ -251,8 +260,16 @@ impl Session<'_> {
 
     /// Tells the cluster how far its partitions are here and safe from a crash, for whoever watches there.
     fn tell_cluster(&mut self) {
-        if self.flushed < self.commits {
-            return;
+        self.flush_if_due();
+        if let Some((commit, places)) = self.upkeep.to_tell.take() {
+            if self.flushed < commit {
+                self.upkeep.to_tell = Some((commit, places));
+                return;
+            }
+            // Whoever may read topics need have no right on a group: nothing here depends on it.
+            if self.main.tell(&places).is_ok() {
+                self.upkeep.told.extend(places);
+            }
         }
         let mut places = BTreeMap::new();
         for fed in self.intake.places.iter() {
@@ -263,9 +280,8 @@ impl Session<'_> {
                 places.insert(fed.partition.clone(), stored);
             }
         }
-        // Whoever may read topics need have no right on a group: nothing here depends on it.
-        if !places.is_empty() && self.main.tell(&places).is_ok() {
-            self.upkeep.told.extend(places);
+        if !places.is_empty() {
+            self.upkeep.to_tell = Some((self.commits, places));
         }
     }
 }

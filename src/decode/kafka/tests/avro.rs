@@ -67,7 +67,7 @@ fn an_envelope_with_every_form_of_type() {
         let event = topic.decoder.decode(&record, schemas, &mut topic.rows).unwrap();
         let Event::Row(row) = event else { panic!("{event:?}") };
         assert_eq!((row.op, row.before, row.after), (Op::Update, false, true));
-        assert_eq!((row.facts.source.ts_us, row.facts.source.lsn()), (Some(5_000), Some(77)));
+        assert_eq!((row.facts.source.ts_us, row.facts.source.position()), (Some(5_000), Some(77)));
         assert_eq!(row.facts.source.snapshot, Snapshot::Last);
         assert_eq!(
             topic.after(),

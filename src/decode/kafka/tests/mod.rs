@@ -3,11 +3,13 @@
 mod avro;
 mod canonical;
 mod events;
+mod fuzz;
 mod hostile;
 mod lost;
 pub mod recorded;
 mod select;
 mod shapes;
+mod shapes_made;
 mod truth;
 mod types;
 

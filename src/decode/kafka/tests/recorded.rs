@@ -134,6 +134,13 @@ impl Set {
         Some(self.schemas.get(&id).unwrap_or_else(|| panic!("schema {id}")))
     }
 
+    /// The texts of the schemas of a registry.
+    pub fn schema_texts(&self) -> Vec<String> {
+        let texts: BTreeMap<String, String> =
+            serde_json::from_str(&file(&format!("{}.schemas.json", self.name))).unwrap();
+        texts.into_values().collect()
+    }
+
     pub fn both(&self, record: &Record<'_>) -> Schemas<'_> {
         Schemas { key: self.schema(Part::Key, record), value: self.schema(Part::Value, record) }
     }

@@ -160,16 +160,21 @@ fn propagated_types_come_first() {
 
 #[test]
 fn schema_changes_tell_what_records_do_not() {
-    let (set, truth) = (Set::read("mariadb-json"), Truth::of("mariadb-json"));
-    for table in ["wide", "whole", "emptied", "keyless", "heartbeat"] {
-        let shape = told(&set, &format!("samples.{table}"), true);
-        for (column, expected) in &truth.types[table] {
-            let field = type_of(&shape, column).unwrap();
-            assert_eq!((&field.type_sql, field.told_by), (&mysql(expected), ToldBy::SchemaChange));
+    let truth = Truth::of("mariadb-json");
+    for name in ["mariadb-json", "mariadb-flat"] {
+        let set = Set::read(name);
+        for table in ["wide", "whole", "emptied", "keyless", "heartbeat"] {
+            let shape = told(&set, &format!("samples.{table}"), true);
+            for (column, expected) in &truth.types[table] {
+                let field = type_of(&shape, column).unwrap();
+                let expected = (&mysql(expected), ToldBy::SchemaChange);
+                assert_eq!((&field.type_sql, field.told_by), expected, "{name} {column}");
+            }
+            assert_eq!(shape.columns.len(), truth.types[table].len());
+            assert_eq!(shape.no_key.is_some(), table == "keyless");
         }
-        assert_eq!(shape.columns.len(), truth.types[table].len());
-        assert_eq!(shape.no_key.is_some(), table == "keyless");
     }
+    let set = Set::read("mariadb-json");
     let drifts = told(&set, "samples.drifts", true);
     let names: Vec<&str> = drifts.columns.iter().map(|field| field.name.as_str()).collect();
     assert_eq!(names, ["id", "w", "added"]);

@@ -2,7 +2,7 @@
 
 use super::client::Kafka;
 use super::program::Program;
-use super::{LOG4J, kafka_java};
+use super::{Java, LOG4J};
 use crate::support::process::{User, lasting_port, run_as};
 use std::fmt::Write;
 
@@ -57,7 +57,7 @@ impl Broker {
         let config = config(&program, node, nodes, settings);
         program.write("server.properties", &config);
         let log = program.write("log4j.properties", LOG4J);
-        let mut format = kafka_java(64, &log);
+        let mut format = Java::small(64).kafka(&log);
         format.args(["kafka.tools.StorageTool", "format", "-t", cluster, "-c"]);
         format.arg(program.home().join("server.properties"));
         run_as(format, User::Own);
@@ -71,7 +71,8 @@ impl Broker {
     }
 
     fn launch(&self) {
-        let mut command = kafka_java(self.heap, &self.program.home().join("log4j.properties"));
+        let mut command =
+            Java::small(self.heap).kafka(&self.program.home().join("log4j.properties"));
         command.arg("kafka.Kafka").arg(self.program.home().join("server.properties"));
         self.program.start(command);
     }

@@ -1,7 +1,7 @@
 //! A real Kafka Connect worker, in which Debezium's connectors run.
 
 use super::program::Program;
-use super::{LOG4J, PATIENCE, kafka_java, part};
+use super::{Java, LOG4J, PATIENCE, part};
 use crate::support::process::{User, lasting_port};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -35,20 +35,27 @@ impl Plugin {
 pub struct Connect {
     program: Program,
     port: u16,
+    java: Java,
     connectors: Mutex<BTreeMap<String, Value>>,
 }
 
 impl Connect {
     /// Starts a worker that writes to these brokers.
     pub fn start(name: &str, bootstrap: &str, plugins: &[Plugin]) -> Self {
+        let plugins: Vec<&str> = plugins.iter().map(|plugin| plugin.part()).collect();
+        Self::start_with(name, bootstrap, &plugins, Java::small(HEAP))
+    }
+
+    /// As [`Connect::start`], with these parts as plugins, in a virtual machine of one's own choice.
+    pub fn start_with(name: &str, bootstrap: &str, plugins: &[&str], java: Java) -> Self {
         let program = Program::new(name, User::Own);
         let port = lasting_port();
         // The folder that holds plugins is named, so each plugin gets one of its own here.
         let plugin_path = program.home().join("plugins");
         std::fs::create_dir(&plugin_path).expect("plugin folder");
         for plugin in plugins {
-            let link = plugin_path.join(plugin.part());
-            std::os::unix::fs::symlink(part(plugin.part()), link).expect("plugin folder");
+            let link = plugin_path.join(plugin);
+            std::os::unix::fs::symlink(part(plugin), link).expect("plugin folder");
         }
         let converter = "org.apache.kafka.connect.json.JsonConverter";
         let config = format!(
@@ -67,7 +74,7 @@ task.shutdown.graceful.timeout.ms=3000
         );
         program.write("worker.properties", &config);
         program.write("log4j.properties", LOG4J);
-        let connect = Self { program, port, connectors: Mutex::default() };
+        let connect = Self { program, port, java, connectors: Mutex::default() };
         connect.start_again();
         connect
     }
@@ -75,7 +82,7 @@ task.shutdown.graceful.timeout.ms=3000
     /// Starts the stopped worker, and its connectors go on where they were.
     pub fn start_again(&self) {
         let home = self.program.home();
-        let mut command = kafka_java(HEAP, &home.join("log4j.properties"));
+        let mut command = self.java.kafka(&home.join("log4j.properties"));
         command.arg("org.apache.kafka.connect.cli.ConnectStandalone");
         command.arg(home.join("worker.properties"));
         self.program.start(command);

@@ -99,7 +99,8 @@ pub fn flattened(delete_handling: &str) -> Value {
     })
 }
 
-fn converters(form: Form<'_>) -> Value {
+/// How keys and values are written, or read.
+pub fn converters(form: Form<'_>) -> Value {
     let json = "org.apache.kafka.connect.json.JsonConverter";
     match form {
         Form::JsonWithSchema | Form::Json => {

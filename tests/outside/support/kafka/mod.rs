@@ -15,7 +15,7 @@ pub mod registry;
 pub mod sample;
 pub mod scene;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -43,25 +43,41 @@ pub fn part(name: &str) -> PathBuf {
     dir
 }
 
-/// A Java virtual machine with so many megabytes of heap, its class path or jar still to be named.
-pub fn java(heap: u32) -> Command {
-    let java = std::env::var_os("JAVA_HOME")
-        .map_or_else(|| PathBuf::from("java"), |home| PathBuf::from(home).join("bin/java"));
-    let mut command = Command::new(java);
-    command.arg(format!("-Xmx{heap}m"));
-    // The collector with the smallest footprint, and an end instead of a virtual machine that limps on.
-    command.args(["-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]);
-    // In the locale C that servers run in, Debezium would not know a table by its name in the binary log.
-    command.arg("-Dfile.encoding=UTF-8");
-    command
+/// A Java virtual machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Java {
+    /// Megabytes of heap at most.
+    pub heap: u32,
+    /// How it begins and collects garbage.
+    pub options: &'static [&'static str],
 }
 
-/// As [`java`], with the class path of the broker and of Connect.
-pub fn kafka_java(heap: u32, log_config: &std::path::Path) -> Command {
-    let mut command = java(heap);
-    command.arg(format!("-Dlog4j.configuration=file:{}", log_config.display()));
-    command.arg("-cp").arg(part("kafka").join("*"));
-    command
+impl Java {
+    /// One with the collector that has the smallest footprint.
+    pub const fn small(heap: u32) -> Self {
+        Self { heap, options: &["-Xms64m", "-XX:+UseSerialGC"] }
+    }
+
+    /// The command, its class path or jar still to be named.
+    pub fn command(self) -> Command {
+        let java = std::env::var_os("JAVA_HOME")
+            .map_or_else(|| PathBuf::from("java"), |home| PathBuf::from(home).join("bin/java"));
+        let mut command = Command::new(java);
+        command.arg(format!("-Xmx{}m", self.heap)).args(self.options);
+        // An end instead of a virtual machine that limps on.
+        command.arg("-XX:+ExitOnOutOfMemoryError");
+        // In the locale C that servers run in, Debezium would not know a table by its name in the binary log.
+        command.arg("-Dfile.encoding=UTF-8");
+        command
+    }
+
+    /// The command, with the class path of the broker and of Connect.
+    pub fn kafka(self, log_config: &Path) -> Command {
+        let mut command = self.command();
+        command.arg(format!("-Dlog4j.configuration=file:{}", log_config.display()));
+        command.arg("-cp").arg(part("kafka").join("*"));
+        command
+    }
 }
 
 /// The configuration of log4j by which everything goes to the program's log.

@@ -2,7 +2,7 @@
 
 use super::connect::http;
 use super::program::Program;
-use super::{java, part};
+use super::{Java, part};
 use crate::support::process::{User, lasting_port};
 
 /// Megabytes of heap.
@@ -25,12 +25,13 @@ impl Registry {
     /// Starts the stopped registry and waits until it answers.
     pub fn start_again(&self) {
         let home = self.program.home();
-        let mut command = java(HEAP);
+        let mut command = Java::small(HEAP).command();
         command.arg(format!("-Dquarkus.http.port={}", self.port));
         command.arg("-Dquarkus.http.host=127.0.0.1");
-        // In a file, where the default is in memory: a registry that comes back knows its schemas.
+        // In a file, where the default is in memory: a registry that comes back knows its schemas. Written
+        // at commit, where the default is a second later, which a kill might not leave.
         command.arg(format!(
-            "-Dapicurio.datasource.url=jdbc:h2:file:{}",
+            "-Dapicurio.datasource.url=jdbc:h2:file:{};WRITE_DELAY=0",
             home.join("schemas").display()
         ));
         command.arg("-jar").arg(jar());

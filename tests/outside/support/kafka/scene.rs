@@ -7,6 +7,7 @@ use crate::support::client::{Ask, literal};
 use crate::support::pair::{Pair, Sync};
 use postgres::Client;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -22,18 +23,21 @@ pub struct Scene<B = Arc<Broker>> {
 }
 
 impl Scene {
-    /// A database of the shared cluster, and a broker that tests share which neither stop nor reconfigure
-    /// it and call their topics after themselves. It lives as long as a test uses it.
+    /// A database of the shared cluster, and the shared broker.
     pub fn shared(name: &str) -> Self {
+        Self::on(Sync::shared(&format!("kafka_{name}")), Self::broker())
+    }
+
+    /// The broker that tests share which neither stop nor reconfigure it and call their topics after
+    /// themselves. It lives as long as a test uses it.
+    pub fn broker() -> Arc<Broker> {
         static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let broker = shared.upgrade().unwrap_or_else(|| {
+        shared.upgrade().unwrap_or_else(|| {
             let broker = Arc::new(Broker::start("shared"));
             *shared = Arc::downgrade(&broker);
             broker
-        });
-        drop(shared);
-        Self::on(Sync::shared(&format!("kafka_{name}")), broker)
+        })
     }
 
     /// A broker of its own and a database of the shared cluster.
@@ -143,8 +147,9 @@ impl<B> Scene<B> {
     }
 }
 
-/// An event as Debezium's Postgres connector writes it without schema.
+/// An event as Debezium's Postgres connector writes it without schema, each at a later place of the log.
 pub fn envelope(op: &str, row: &Value) -> Value {
+    static LSN: AtomicI64 = AtomicI64::new(100);
     let (before, after) = match op {
         "d" => (json!({ "id": row["id"] }), Value::Null),
         _ => (Value::Null, row.clone()),
@@ -155,7 +160,7 @@ pub fn envelope(op: &str, row: &Value) -> Value {
         "source": {
             "version": "3.6.0.Final", "connector": "postgresql", "name": "shop",
             "ts_ms": 1_700_000_000_000i64, "snapshot": "false", "db": "shop", "sequence": "[null,\"1\"]",
-            "schema": "public", "table": "orders", "txId": 7, "lsn": 100, "xmin": null
+            "schema": "public", "table": "orders", "txId": 7, "lsn": LSN.fetch_add(1, Ordering::Relaxed), "xmin": null
         },
         "transaction": null,
         "op": op,
