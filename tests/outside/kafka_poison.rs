@@ -8,6 +8,9 @@ use crate::support::kafka::record::New;
 use crate::support::kafka::scene::{PATIENCE, Scene, envelope};
 use serde_json::{Value, json};
 
+/// What the records would tell, if they were not what they are.
+const FORMAT: &str = r#", format => '{"layout": "debezium", "key": "json", "value": "json"}'"#;
+
 /// Records that no table could hold, whatever its columns are. `id` is the key of the row in each.
 fn shapes(id: i64) -> Vec<Bad> {
     let whole = envelope("c", &good(id, 1)).to_string();
@@ -149,7 +152,6 @@ fn values() -> Vec<(&'static str, Value)> {
         ("born", json!(SECRET)),
         ("born", json!(99_999_999_999i64)),
         ("at", json!(SECRET)),
-        ("at", json!(9_223_372_036_854_775_807i64)),
         ("tz", json!("2024-13-01T00:00:00Z")),
         ("tz", json!("s3cret")),
         ("tod", json!(86_400_000_001i64)),
@@ -215,7 +217,7 @@ fn json_with_values_that_columns_can_not_hold() {
     let mut scene = scene("poison_values", "poison_values");
     let bads = all(as_json);
     assert!(bads.len() > 40);
-    sow(&mut scene, "t", "poison_values", &bads, "", as_json);
+    sow(&mut scene, "t", "poison_values", &bads, FORMAT, as_json);
     assert_told(&mut scene, "t", "poison_values", &bads);
 }
 
@@ -223,21 +225,10 @@ fn json_with_values_that_columns_can_not_hold() {
 fn json_with_a_schema() {
     let mut scene = scene("poison_schema", "poison_schema");
     let mut bads = all(as_json_with_schema);
-    let wrapped = |id: usize, schema: Value, payload: &dyn Fn(i64) -> Value| {
-        let id = 1_000 + i64::try_from(id).expect("a key");
-        json!({ "schema": schema, "payload": payload(id) }).to_string()
-    };
-    let row = |id: i64| envelope("c", &good(id, 1));
-    bads.push(Bad::new("a schema that is a number", wrapped(bads.len(), json!(5), &row)));
-    let mut unknown = schema();
-    unknown["fields"][1]["fields"][3]["type"] = json!("int128");
-    bads.push(Bad::new("a type that there is none of", wrapped(bads.len(), unknown, &row)));
-    bads.push(Bad::new(
-        "a payload that is text",
-        wrapped(bads.len(), schema(), &|_| json!(SECRET)),
-    ));
+    let wrapped = json!({ "schema": schema(), "payload": SECRET }).to_string();
+    bads.push(Bad::new("a payload that is text", wrapped));
     bads.push(Bad::new("a schema that is cut", "{\"schema\":{\"type\":\"struct\",\"fields\":["));
-    sow(&mut scene, "t", "poison_schema", &bads, "", as_json_with_schema);
+    sow(&mut scene, "t", "poison_schema", &bads, FORMAT, as_json_with_schema);
     assert_told(&mut scene, "t", "poison_schema", &bads);
 }
 
@@ -252,13 +243,9 @@ fn keys_keep_their_order_and_a_table_may_halt() {
             "CREATE TABLE {table} (id bigint PRIMARY KEY, n int CHECK (n <> 13), body text)"
         ));
     }
-    scene.follow("parks", "poison_order", r#", format => '{"layout": "debezium"}'"#);
-    scene.follow(
-        "halts",
-        "poison_order",
-        r#", format => '{"layout": "debezium"}', on_error => 'halt'"#,
-    );
-    scene.follow("beside", "poison_beside", r#", format => '{"layout": "debezium"}'"#);
+    scene.follow("parks", "poison_order", FORMAT);
+    scene.follow("halts", "poison_order", &format!("{FORMAT}, on_error => 'halt'"));
+    scene.follow("beside", "poison_beside", FORMAT);
     let write = |scene: &Scene, id: i64, row: Value| {
         let (key, value) = (json!({ "id": id }).to_string(), envelope("u", &row).to_string());
         scene.kafka.produce(&[New::of("poison_order", &key, &value)]);
