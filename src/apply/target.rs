@@ -105,6 +105,9 @@ pub struct Target {
     pub may_copy: bool,
     /// Whether keys that are equal are written alike, as 1.0 and 1.00 are not.
     pub keys_are_exact: bool,
+    /// How many more batches of rows that may be here or not are upserted without asking which are: most
+    /// were.
+    pub upserts: u8,
     /// Keys of the batch for which an event left out a value that had not changed.
     pub unavailable: HashSet<Vec<String>>,
     values: RowType,
@@ -229,6 +232,7 @@ impl Target {
             origins: RowType::new(&named("o", &key), encoding)?,
             moves: RowType::new(&moves, encoding)?,
             numbered: RowType::new(&numbered, encoding)?,
+            upserts: 0,
             unavailable: HashSet::new(),
             statements: HashMap::new(),
         })

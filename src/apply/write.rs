@@ -112,11 +112,7 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     let mut rereads = std::mem::take(&mut work.rereads);
     let doubtful = std::mem::take(&mut work.doubtful);
     if mode.is_upsert() && !target.shape.has_user_sql() {
-        for rows in [&work.here, &work.new] {
-            if !rows.is_empty() {
-                run(&spi, target, &Kind::Upsert(mode.age()), rows)?;
-            }
-        }
+        upsert(&spi, target, work.here, work.new, mode)?;
     } else if target.shape.has_user_sql()
         || mode != Mode::Live
         || target.shape.on_delete != OnDelete::Delete
@@ -356,16 +352,92 @@ fn write_live(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<
     let is_mixed = || work.new.iter().any(|(row, _)| matches!(row, Whole::Completed(_)));
     let may_copy = target.may_copy && (!target.converts || !is_mixed());
     if may_copy && work.new.len() >= bulk::WORTHWHILE {
-        let rows = work.new.iter().map(|(row, when)| BulkRow {
-            values: Box::new(values_of(row)),
-            committed_at: when.committed_at_us,
-        });
-        bulk::insert(target, rows)
+        bulk_insert(target, &work.new)
     } else if work.new.is_empty() {
         Ok(())
     } else {
         run(spi, target, &Kind::Insert, &work.new).map(|_| ())
     }
+}
+
+/// Writes rows that may be here or not: those that an update told, most of which are, and those that are
+/// told to be new, which most are unless they come again.
+fn upsert(
+    spi: &Connection,
+    target: &mut Target,
+    here: Vec<(Whole<'_>, When)>,
+    mut new: Vec<(Whole<'_>, When)>,
+    mode: Mode,
+) -> Result<()> {
+    // A marked row is here and counts as gone, and equal keys may be written differently.
+    let is_plain = mode == Mode::Upsert
+        && target.shape.on_delete != OnDelete::Mark
+        && target.keys_are_exact
+        && target.may_copy
+        && !new.iter().any(|(row, _)| matches!(row, Whole::Completed(_)));
+    let mut known = Vec::new();
+    if is_plain && new.len() >= bulk::WORTHWHILE && target.upserts == 0 {
+        let is_present = present(spi, target, &new)?;
+        let mut places = is_present.iter();
+        known = new.extract_if(.., |_| places.next() == Some(&true)).collect();
+        if known.len() > new.len() {
+            target.upserts = ASK_AGAIN_AFTER;
+        }
+        bulk_insert(target, &new)?;
+        new.clear();
+    } else {
+        target.upserts = target.upserts.saturating_sub(1);
+    }
+    for rows in [here, known, new] {
+        if !rows.is_empty() {
+            run(spi, target, &Kind::Upsert(mode.age()), &rows)?;
+        }
+    }
+    Ok(())
+}
+
+/// Batches that are upserted before it is asked again which of their rows are here.
+const ASK_AGAIN_AFTER: u8 = 32;
+
+/// Which of these rows have one of their key here.
+fn present(
+    spi: &Connection,
+    target: &mut Target,
+    rows: &[(Whole<'_>, When)],
+) -> Result<Vec<bool>> {
+    let key = target.shape.key.clone();
+    let mut found = vec![false; rows.len()];
+    let Some((statement, row_type)) = target.statement(spi, &Kind::Present)? else {
+        return Ok(found);
+    };
+    let mut store = row_type.store();
+    for (ordinal, (row, _)) in (0i32..).zip(rows) {
+        let Whole::Batch(cells) = row else { continue };
+        for (column, value) in cells.values().enumerate() {
+            if let Some(place) = key.iter().position(|part| *part == column) {
+                put_value(&mut store, place, value);
+            }
+        }
+        store.set_int(key.len(), ordinal);
+        store.put();
+    }
+    for row in statement.rows(spi, &store)? {
+        let ordinal: Option<usize> =
+            row.first().and_then(|text| text.as_ref()?.to_str().ok()?.parse().ok());
+        if let Some(flag) = ordinal.and_then(|ordinal| found.get_mut(ordinal)) {
+            *flag = true;
+        }
+    }
+    Ok(found)
+}
+
+fn bulk_insert(target: &Target, rows: &[(Whole<'_>, When)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows =
+        rows.iter().map(|(row, when)| BulkRow { values: Box::new(values_of(row)), when: *when });
+    bulk::insert(target, rows)
 }
 
 /// The careful way: nothing is assumed of the rows that are here.

@@ -39,8 +39,10 @@ pub enum Read {
     Nothing(Told),
     /// All its rows are gone.
     Truncate(Told),
-    /// A row is as in `rows.after`.
+    /// A row is as in `rows.after`, and most likely new.
     Upsert(Told),
+    /// A row is as in `rows.after`, and most likely here.
+    Update(Told),
     /// The row of the key in `rows.before` has become the one in `rows.after`.
     Move(Told),
     /// The row of the key in `rows.key` is gone.
@@ -67,6 +69,7 @@ impl Read {
             Self::Nothing(told)
             | Self::Truncate(told)
             | Self::Upsert(told)
+            | Self::Update(told)
             | Self::Move(told)
             | Self::Delete(told) => told,
         }
@@ -182,7 +185,11 @@ impl Feed {
         let moves = row.before
             && self.has_key(&self.rows.before)
             && self.key_text(&self.rows.before) != self.key_text(&self.rows.after);
-        Ok(if moves { Read::Move(told) } else { Read::Upsert(told) })
+        Ok(match row.op {
+            _ if moves => Read::Move(told),
+            Op::Update => Read::Update(told),
+            _ => Read::Upsert(told),
+        })
     }
 
     /// A delete by the record's key, or by the row before where the record has none.

@@ -204,6 +204,7 @@ impl Intake {
                 return self.truncate(table, record, stamp, applier).map(|()| None);
             }
             Read::Upsert(_) => Op::Insert { new: rows.after.tuple() },
+            Read::Update(_) => Op::Update { old: None, new: rows.after.tuple() },
             Read::Move(_) => {
                 Op::Update { old: Some(Old::Key(rows.before.tuple())), new: rows.after.tuple() }
             }

@@ -224,18 +224,33 @@ fn records_with_something_changed() {
                 }
             }
         }
+        let original = record.clone();
         let headers: Vec<_> =
             headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
         let record = Record { key: key.as_deref(), value: value.as_deref(), headers, ..record };
+        // So that one seed alone meets a decoder that knows the schema.
+        let _ = read(&mut topic.decoder, &original, schemas);
         let first = read(&mut topic.decoder, &record, schemas);
         let again = read(&mut topic.decoder, &record, schemas);
         let fresh = read(&mut topic.decoder(), &record, schemas);
         assert!(first == again, "read twice: {:?} {:?}", first.0, again.0);
         // What is known of the schema in front decides which part is found wrong first.
         let both_wrong = first.0.is_err() && fresh.0.is_err();
-        assert!(first == fresh || both_wrong, "read anew: {:?} {:?}", first.0, fresh.0);
+        let unclear = [record.key, record.value].into_iter().flatten().any(is_unclear);
+        let alike = first == fresh || both_wrong || unclear;
+        assert!(alike, "read anew: {:?} {:?}", first.0, fresh.0);
         look(&record, schemas);
     });
+}
+
+/// Whether a message starts as one with a schema and does not end as one: whoever knows the schema finds
+/// it wrong, and to others it is an object like any other.
+fn is_unclear(bytes: &[u8]) -> bool {
+    let starts = bytes.trim_ascii_start().starts_with(b"{\"schema\":{");
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+    let ends = std::str::from_utf8(bytes)
+        .is_ok_and(|text| wrapped(text).is_ok_and(|wrapped| wrapped.is_some()));
+    starts && !(is_json && ends)
 }
 
 /// All that looks at records whose form is not known yet.
