@@ -400,11 +400,7 @@ fn upsert(
 const ASK_AGAIN_AFTER: u8 = 32;
 
 /// Which of these rows have one of their key here.
-fn present(
-    spi: &Connection,
-    target: &mut Target,
-    rows: &[(Whole<'_>, When)],
-) -> Result<Vec<bool>> {
+fn present(spi: &Connection, target: &mut Target, rows: &[(Whole<'_>, When)]) -> Result<Vec<bool>> {
     let key = target.shape.key.clone();
     let mut found = vec![false; rows.len()];
     let Some((statement, row_type)) = target.statement(spi, &Kind::Present)? else {

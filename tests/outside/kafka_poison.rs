@@ -253,6 +253,8 @@ fn keys_keep_their_order_and_a_table_may_halt() {
     write(&scene, 1, json!({ "id": 1, "n": 1, "body": "first" }));
     write(&scene, 2, json!({ "id": 2, "n": 1, "body": "first" }));
     write(&scene, 1, json!({ "id": 1, "n": 13, "body": "refused" }));
+    // In one batch with what follows it would be a step that nobody has to take.
+    scene.wait_read("parks", &["poison_order"]);
     // What does not tell the whole row needs what was before, and waits behind it.
     write(&scene, 1, json!({ "id": 1, "n": 14 }));
     write(&scene, 2, json!({ "id": 2, "n": 14 }));
@@ -279,4 +281,32 @@ fn keys_keep_their_order_and_a_table_may_halt() {
     scene.wait_read("parks", &["poison_order"]);
     assert_eq!(scene.rows(rows)[0], "1|16|healed");
     assert_eq!(scene.rows(letters), Vec::<String>::new());
+}
+
+#[test]
+fn tables_that_come_later_or_go_back_find_it_too() {
+    let mut scene = Scene::shared("poison_later");
+    scene.kafka.create_topic("poison_later", 1, &[]);
+    let write = |scene: &Scene, ids: std::ops::Range<i64>| {
+        let rows: Vec<Value> = ids.map(|id| json!({ "id": id, "n": id % 20 })).collect();
+        let events: Vec<(&str, Value)> = rows.into_iter().map(|row| ("c", row)).collect();
+        scene.write("poison_later", &events);
+    };
+    write(&scene, 0..100);
+    // The first takes what the second refuses, which is read beside it.
+    for (table, check) in [("first", "n < 100"), ("second", "n <> 13")] {
+        scene
+            .ods
+            .run(&format!("CREATE TABLE {table} (id bigint PRIMARY KEY, n int CHECK ({check}))"));
+        scene.follow(table, "poison_later", FORMAT);
+        scene.wait_loaded(table);
+    }
+    write(&scene, 100..110);
+    for (table, rows, letters) in [("first", 110, 0), ("second", 105, 5)] {
+        scene.wait_read(table, &["poison_later"]);
+        let found = scene.rows(&format!(
+            "SELECT (SELECT count(*) FROM {table}), count(*) FROM ods.dead_letters WHERE table_name = '{table}'::regclass"
+        ));
+        assert_eq!(found, [format!("{rows}|{letters}")], "{table}");
+    }
 }
