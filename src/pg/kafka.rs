@@ -177,7 +177,7 @@ unsafe fn line_of<'q>(event: NonNull<rdsys::rd_kafka_event_t>) -> Event<'q> {
 /// # Safety
 ///
 /// `string` is null or ends with a NUL.
-unsafe fn text(string: *const c_char) -> String {
+pub(super) unsafe fn text(string: *const c_char) -> String {
     if string.is_null() {
         return String::new();
     }

@@ -33,6 +33,7 @@ pub mod subscription;
 pub mod subxact;
 pub mod threads;
 pub mod top_level;
+pub mod topic_ids;
 pub mod types;
 pub mod utility;
 pub mod wait;

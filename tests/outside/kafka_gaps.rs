@@ -80,7 +80,7 @@ const MISCHIEF: &[Mischief] = &[
         },
         Some("made anew"),
     ),
-    ("missing", |scene, topic| scene.kafka.delete_topic(topic), Some("is not there")),
+    ("missing", |scene, topic| scene.kafka.delete_topic(topic), Some("topic missing is not there")),
     (
         "grown",
         |scene, topic| {
@@ -132,7 +132,7 @@ fn put_more(scene: &Scene, topic: &str) {
 }
 
 /// Every table is as it should be: it has gone on, or it has stopped with all that it had and no more.
-fn assert_told(scene: &mut Scene, mischief: &[Mischief]) {
+fn assert_told(scene: &mut Scene, mischief: &[Mischief], while_read: bool) {
     for (name, _, told) in mischief {
         match told {
             None => {
@@ -160,7 +160,9 @@ fn assert_told(scene: &mut Scene, mischief: &[Mischief]) {
                 let rows = scene.rows(&format!(
                     "SELECT count(*), count(*) FILTER (WHERE k LIKE 'early%') FROM {name}"
                 ));
-                assert_eq!(rows, ["20|20"], "{name}");
+                // What was written past the place of the old log may come before it is noticed.
+                let is_well = rows[0] == "20|20" || (while_read && rows[0].ends_with("|20"));
+                assert!(is_well, "{name}: {rows:?}");
                 let told = scene.rows(&format!(
                     "SELECT count(*) > 0 FROM ods.incidents WHERE table_name = {literal}"
                 ));
@@ -188,7 +190,7 @@ fn what_became_of_topics_while_nobody_read() {
     }
     scene.sync.ods_cluster().start_again();
     scene.reconnect();
-    assert_told(&mut scene, MISCHIEF);
+    assert_told(&mut scene, MISCHIEF, false);
 }
 
 #[test]
@@ -201,7 +203,7 @@ fn what_becomes_of_topics_while_they_are_read() {
     for (name, happens, _) in &mischief {
         happens(&scene, name);
     }
-    assert_told(&mut scene, &mischief);
+    assert_told(&mut scene, &mischief, true);
 }
 
 #[test]

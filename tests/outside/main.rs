@@ -36,6 +36,7 @@ mod kafka_gaps;
 mod kafka_log;
 mod kafka_parts;
 mod kafka_poison;
+mod kafka_poison_avro;
 mod kafka_samples;
 mod kafka_servers;
 mod kafka_stream;

@@ -87,8 +87,17 @@ impl Forms {
             _ => Some(Format::Json),
         };
         let [avro, json, text, bytes] = count(Part::Key);
+        // A bare number or word may be the text of a key as well.
+        let keys = records.iter().filter_map(|record| record.key);
+        let structured = keys
+            .filter(|key| matches!(key.first(), Some(b'{' | b'"')) && guess(key).is_some())
+            .count();
         let key = if avro > json + text + bytes {
             Format::Avro
+        } else if structured > avro + text + bytes + (json - structured) {
+            // A few that are broken tell nothing of the others: read otherwise, or not at all, deletes by
+            // key would be lost.
+            Format::Json
         } else if bytes > 0 || avro > 0 {
             Format::Ignored
         } else if text > 0 {

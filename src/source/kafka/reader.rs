@@ -7,6 +7,7 @@ use crate::catalog::topics::Partition;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::kafka::{Event, Message, Queue, pipe};
 use crate::pg::threads;
+use crate::pg::topic_ids::{Id, topic_ids};
 use crate::pg::wait::{Interest, Watch, watch_id};
 use crate::settings;
 use crate::source::postgres::quote::quote_literal;
@@ -280,6 +281,12 @@ impl Reader {
             }
         }
         Ok(found)
+    }
+
+    /// The ids of topics by name, which one that is made anew does not have again; none for those that are
+    /// not there, or have none.
+    pub fn ids(&self, topics: &[&str]) -> Result<BTreeMap<String, Id>> {
+        topic_ids(self.asker()?, topics, PATIENCE).map_err(|error| self.error_of(&error))
     }
 
     /// The partitions of a topic; none where the cluster has no such topic.

@@ -152,10 +152,9 @@ impl Feed {
         record: &Record<'_>,
         registry: Option<&mut Registry>,
     ) -> Option<Vec<String>> {
-        let schemas = match self.is_registered() {
-            true => schemas(&self.settings, record, registry).ok()?,
-            false => Schemas::default(),
-        };
+        // Its value may be what can't be read, down to the number of its schema.
+        let alone = Settings { value: Format::Json, ..self.settings.clone() };
+        let schemas = schemas(&alone, record, registry).ok()?;
         let decoder = self.decoders.get_mut(record.topic)?;
         let is_there = decoder.key(record, schemas, &mut self.rows).ok()?;
         is_there.then(|| self.key_text(&self.rows.key)).flatten()

@@ -49,8 +49,8 @@ const BACKLOG: i64 = 10_000;
 /// What a session leaves to the one after it.
 #[derive(Clone, Debug, Default)]
 pub struct Course {
-    /// Up to here records are applied under guard.
-    careful_until: Option<BTreeMap<Partition, i64>>,
+    /// Up to here the records of each table are applied under guard.
+    careful_until: Option<BTreeMap<(i32, Partition), i64>>,
 }
 
 /// What opening came to.
@@ -104,9 +104,7 @@ impl Session<'_> {
                         self.group
                     );
                     warnings::tell(error.context(place));
-                    let fed = self.intake.places.iter();
-                    let taken = fed.filter_map(|fed| Some((fed.partition.clone(), fed.main?.next)));
-                    self.course.careful_until = Some(taken.collect());
+                    self.course.careful_until = Some(self.intake.places.taken());
                     xact::recover();
                     return Ok(End::Again);
                 }
@@ -287,10 +285,7 @@ impl Session<'_> {
     /// Ends the guard once it has seen what made it necessary.
     fn settle_course(&mut self) {
         let Some(until) = &self.course.careful_until else { return };
-        let places = &self.intake.places;
-        let is_past = until.iter().all(|(partition, until)| {
-            places.main_next(partition).is_none_or(|next| next >= *until)
-        });
+        let is_past = self.intake.places.is_past(until);
         let is_quiet = self.applier.kept_letter_at().is_none_or(|at| at.elapsed() >= GUARD_FOR);
         if is_past && is_quiet && !self.applier.has_pending() {
             self.course.careful_until = None;

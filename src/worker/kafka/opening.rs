@@ -338,6 +338,9 @@ impl<'e> Session<'e> {
                 }
             }
         }
+        if !begun.is_empty() {
+            self.upkeep.hasten();
+        }
         self.main.assign(&begun)
     }
 

@@ -216,6 +216,23 @@ impl Places {
         Some(self.all.get(at)?.main?.next)
     }
 
+    /// Up to where the records of each table have been taken in each partition.
+    pub fn taken(&self) -> BTreeMap<(i32, Partition), i64> {
+        let each = |fed: &Fed| -> Vec<((i32, Partition), i64)> {
+            let follows = fed.follows.iter();
+            follows.map(|f| ((f.table, fed.partition.clone()), f.place.next)).collect()
+        };
+        self.all.iter().flat_map(each).collect()
+    }
+
+    /// Whether every table that is fed stands where [`Self::taken`] said, or behind that.
+    pub fn is_past(&self, taken: &BTreeMap<(i32, Partition), i64>) -> bool {
+        taken.iter().all(|((table, partition), until)| {
+            let mut mine = self.of_table(*table);
+            mine.all(|(place, follow)| place != partition || follow.place.next >= *until)
+        })
+    }
+
     /// The partitions that feed a table, with where it stands.
     pub fn of_table(&self, table: i32) -> impl Iterator<Item = (&Partition, &Follow)> {
         self.all.iter().flat_map(move |fed| {
@@ -320,6 +337,21 @@ mod tests {
         places.get_mut(0).expect("the partition").read_to(Lane::Main, 12);
         places.stored(|table| table == 1);
         assert_eq!(places.moved()[0].place.next, 12);
+    }
+
+    #[test]
+    fn a_table_behind_is_past_only_when_it_is() {
+        let mut places = places(&[(1, 10), (2, 4)]);
+        let fed = places.get_mut(0).expect("the partition");
+        fed.follows[1].served = Served::By(Lane::Behind);
+        fed.behind = Some(Cursor { next: 4, check: None });
+        fed.read_to(Lane::Behind, 7);
+        let taken = places.taken();
+        assert!(places.is_past(&taken));
+        let again = self::places(&[(1, 10), (2, 4)]);
+        assert!(!again.is_past(&taken), "the table behind is to come to 7 again");
+        assert!(self::places(&[(1, 12), (2, 7)]).is_past(&taken));
+        assert!(self::places(&[(1, 10)]).is_past(&taken), "a table that is gone holds nobody up");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is looked after beside the records: partitions that come and go, proofs of freshness, tables that
 //! are behind, and what the library has to say.
 
-use super::Session;
+use super::{Session, lose};
 use crate::catalog::deferred_index;
 use crate::catalog::table::{self, TableState};
 use crate::catalog::topics::Partition;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// How often the cluster is asked where partitions end.
 pub const INTERVAL: Duration = Duration::from_secs(1);
-/// How often it is asked which partitions there are.
-const PARTITIONS_EVERY: Duration = Duration::from_secs(10);
+/// How often it is asked which partitions there are, and whether topics are those that they were.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(5);
 /// After how long a table that waits for its schema, or whatever it lacks, is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
@@ -39,6 +39,8 @@ pub struct Upkeep {
     pub has_partitions_changed: bool,
     /// Since when topics are not there.
     gone: BTreeMap<String, Instant>,
+    /// The ids of topics that are read.
+    ids: BTreeMap<String, (i64, i64)>,
 }
 
 impl Upkeep {
@@ -55,7 +57,13 @@ impl Upkeep {
             said: None,
             has_partitions_changed: false,
             gone: BTreeMap::new(),
+            ids: BTreeMap::new(),
         }
+    }
+
+    /// Has it asked soon which partitions there are.
+    pub fn hasten(&mut self) {
+        self.partitions_at = Instant::now();
     }
 
     /// Whether a topic that is not there has been so for a while: a broker that has just begun may not
@@ -151,6 +159,7 @@ impl Session<'_> {
         if self.upkeep.partitions_at <= Instant::now() {
             self.upkeep.partitions_at = Instant::now() + PARTITIONS_EVERY;
             let topics: BTreeSet<&str> = all.iter().map(|p| p.topic.as_str()).collect();
+            self.compare_ids(&topics)?;
             for topic in topics {
                 let known: BTreeSet<i32> =
                     all.iter().filter(|p| p.topic == topic).map(|p| p.number).collect();
@@ -158,6 +167,26 @@ impl Session<'_> {
                 self.upkeep.has_partitions_changed |=
                     found.is_none_or(|found| found.into_iter().collect::<BTreeSet<_>>() != known);
                 self.reload_due |= self.upkeep.has_partitions_changed;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets tables aside whose topic has been made anew since it was looked at last.
+    fn compare_ids(&mut self, topics: &BTreeSet<&str>) -> Result<()> {
+        let asked: Vec<&str> = topics.iter().copied().collect();
+        for (topic, id) in self.main.ids(&asked)? {
+            let Some(id) = id else { continue };
+            let known = self.upkeep.ids.insert(topic.clone(), id);
+            if known.is_none_or(|known| known == id) {
+                continue;
+            }
+            let fed = self.intake.places.iter().filter(|fed| fed.partition.topic == topic);
+            let tables: BTreeSet<i32> =
+                fed.flat_map(|fed| fed.follows.iter().map(|follow| follow.table)).collect();
+            for table in tables {
+                let why = format!("topic {topic} was made anew while it was read");
+                lose(&mut self.applier, table, why);
             }
         }
         Ok(())
