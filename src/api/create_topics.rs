@@ -81,16 +81,7 @@ pub fn create(request: &Request<'_>, server: ForeignServer) -> Result<pg_sys::Oi
             Form::Text => LocalType::Text("text"),
         })
         .collect();
-    let table = target::prepare(
-        request.target,
-        &plan,
-        &types,
-        request.type_schema,
-        request.transform,
-        request.filter,
-        on_delete(request)?,
-        Feeder::Topics,
-    )?;
+    let table = target::prepare(request, &plan, &types, Feeder::Topics)?;
     owner::as_extension_owner(|| {
         fence::record()?;
         let names = StreamNames { stream: None, publication: Publication::None };
