@@ -116,11 +116,12 @@ impl<'e> Session<'e> {
         self.unready.clear();
         let mut stands: BTreeMap<i32, BTreeMap<Partition, Place>> = BTreeMap::new();
         let mut unknown = Vec::new();
+        let is_in_doubt = self.intake.places.has_doubtful();
         for table in followed.iter().copied() {
             let places = xact::with_catalog(|| topics::places(table.id))?;
             // What is followed already goes on without a question to the cluster.
             match self.known_places(table, &places) {
-                Some(known) if !self.upkeep.has_partitions_changed => {
+                Some(known) if !self.upkeep.has_partitions_changed && !is_in_doubt => {
                     stands.insert(table.id, known);
                 }
                 _ => unknown.push((table, places)),
