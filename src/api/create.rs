@@ -149,16 +149,7 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
         tell_of_generated(&mut connection, &found, request.target)?;
     }
     drop(connection);
-    let table = target::prepare(
-        request.target,
-        &plan,
-        &types,
-        request.type_schema,
-        request.transform,
-        request.filter,
-        on_delete(request)?,
-        Feeder::Table,
-    )?;
+    let table = target::prepare(request, &plan, &types, Feeder::Table)?;
     owner::as_extension_owner(|| {
         fence::record()?;
         let names = StreamNames {

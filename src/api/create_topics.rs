@@ -81,16 +81,7 @@ pub fn create(request: &Request<'_>, server: ForeignServer) -> Result<pg_sys::Oi
             Form::Text => LocalType::Text("text"),
         })
         .collect();
-    let table = target::prepare(
-        request.target,
-        &plan,
-        &types,
-        request.type_schema,
-        request.transform,
-        request.filter,
-        on_delete(request)?,
-        Feeder::Topics,
-    )?;
+    let table = target::prepare(request, &plan, &types, Feeder::Topics)?;
     owner::as_extension_owner(|| {
         fence::record()?;
         let names = StreamNames { stream: None, publication: Publication::None };
@@ -159,7 +150,14 @@ fn adopted_columns(name: &str) -> Result<Option<Vec<Here>>> {
     Spi::connect(|client| {
         let rows = client
             .select(
-                "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), \
+                // Values of a domain are read as those of what it is made of.
+                "SELECT a.attname::text, \
+                        (WITH RECURSIVE base (oid, modifier) AS ( \
+                             SELECT a.atttypid, a.atttypmod \
+                             UNION ALL SELECT t.typbasetype, t.typtypmod FROM base b \
+                                       JOIN pg_catalog.pg_type t ON t.oid = b.oid AND t.typtype = 'd') \
+                         SELECT pg_catalog.format_type(b.oid, b.modifier) FROM base b \
+                         JOIN pg_catalog.pg_type t ON t.oid = b.oid AND t.typtype <> 'd'), \
                         pg_catalog.array_position((SELECT i.indkey::int2[] FROM pg_catalog.pg_index i \
                              WHERE i.indrelid = a.attrelid AND i.indisunique AND (i.indisprimary OR i.indisreplident) \
                              ORDER BY i.indisreplident DESC LIMIT 1), a.attnum)::int4 \

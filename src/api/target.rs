@@ -1,6 +1,7 @@
 //! The synced table itself: made to fit its source, or an existing one found to fit.
 
 use crate::api::columns::Form;
+use crate::api::create::{Request, on_delete};
 use crate::api::names;
 use crate::api::types::LocalType;
 use crate::apply::statements::{OnDelete, quote_ident};
@@ -61,18 +62,16 @@ pub enum Feeder {
     Topics,
 }
 
-/// Makes or adopts the table named `name`.
-pub fn prepare(
-    name: &str,
+/// Makes or adopts the table that is asked for.
+pub(super) fn prepare(
+    request: &Request<'_>,
     plan: &[ColumnPlan],
     types: &[LocalType],
-    type_schema: Option<&str>,
-    transform: Option<&str>,
-    filter: Option<&str>,
-    on_delete: OnDelete,
     feeder: Feeder,
 ) -> Result<Prepared> {
-    let (schema, table) = names::qualified(name)?;
+    let Request { type_schema, transform, filter, .. } = *request;
+    let stamps = stamps(on_delete(request)?, feeder);
+    let (schema, table) = names::qualified(request.target)?;
     let schema = match schema {
         Some(schema) => schema,
         None => Spi::get_one::<String>("SELECT pg_catalog.current_schema()::text")
@@ -104,25 +103,10 @@ pub fn prepare(
     let transformed = check_user_sql(plan, &local_types, transform, filter)?;
     let key = key_of(plan);
     let (relation, has_rows) = match existing {
-        Some(relation) => adopt(
-            relation,
-            &qualified,
-            plan,
-            transformed.as_deref(),
-            &key,
-            &stamps(on_delete, feeder),
-        )?,
-        None => (
-            make(
-                &qualified,
-                plan,
-                &local_types,
-                transformed.as_deref(),
-                &key,
-                &stamps(on_delete, feeder),
-            )?,
-            false,
-        ),
+        Some(relation) => adopt(relation, &qualified, plan, transformed.as_deref(), &key, &stamps)?,
+        None => {
+            (make(&qualified, plan, &local_types, transformed.as_deref(), &key, &stamps)?, false)
+        }
     };
     let deferred = match existing {
         Some(_) if !has_rows => set_aside_indexes(relation, &schema)?,

@@ -3,7 +3,7 @@
 use crate::support::client::Ask;
 use crate::support::cluster::ClusterOptions;
 use crate::support::kafka::record::New;
-use crate::support::kafka::scene::Scene;
+use crate::support::kafka::scene::{Scene, envelope};
 use crate::support::pair::{Pair, Sync};
 use serde_json::json;
 
@@ -276,4 +276,43 @@ fn what_is_read_again_changes_no_newer_row() {
     scene.wait_loaded("t");
     assert_eq!(scene.rows("SELECT id, n FROM t"), ["1|3"]);
     assert_eq!(scene.rows("SELECT n FROM seen WHERE id = 1"), ["3"]);
+}
+
+#[test]
+fn a_row_takes_what_had_not_changed_along_to_its_new_key() {
+    let mut scene = Scene::shared("moves");
+    scene.kafka.create_topic("moves.t", 1, &[]);
+    scene.ods.run(
+        "CREATE DOMAIN price AS numeric(10, 2);
+         CREATE TABLE t (id int PRIMARY KEY, note text, price price)",
+    );
+    scene.follow(
+        "t",
+        "moves.t",
+        r#", format => '{"layout": "debezium", "key": "json", "value": "json"}'"#,
+    );
+    scene.write("moves.t", &[("c", json!({"id": 1, "note": "large", "price": "BOI="}))]);
+    scene.wait_read("t", &["moves.t"]);
+    let left_out = "__debezium_unavailable_value";
+    let gone = envelope("d", &json!({"id": 1})).to_string();
+    let come = envelope("c", &json!({"id": 2, "note": left_out, "price": "BOI="})).to_string();
+    let alone = envelope("c", &json!({"id": 3, "note": left_out, "price": null})).to_string();
+    let (new, old) = (r#"{"id":2}"#.as_bytes(), r#"{"id":1}"#.as_bytes());
+    scene.kafka.produce(&[
+        New {
+            headers: &[("__debezium.newkey", Some(new))],
+            ..New::of("moves.t", r#"{"id":1}"#, &gone)
+        },
+        New::tombstone("moves.t", r#"{"id":1}"#),
+        New {
+            headers: &[("__debezium.oldkey", Some(old))],
+            ..New::of("moves.t", r#"{"id":2}"#, &come)
+        },
+        New::of("moves.t", r#"{"id":3}"#, &alone),
+    ]);
+    scene.wait_read("t", &["moves.t"]);
+    assert_eq!(scene.rows("SELECT id, note, price FROM t"), ["2|large|12.50"]);
+    let letters = scene.rows("SELECT key, error FROM ods.dead_letters");
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert!(letters[0].starts_with("{3}|the event leaves out values"), "{letters:?}");
 }

@@ -13,10 +13,6 @@ pub enum Logical {
     String,
     /// Bytes; in JSON as base64.
     Bytes,
-    /// Bytes as base64 with the alphabet safe in URLs.
-    Base64Url,
-    /// Bytes as hexadecimal digits.
-    Hex,
     /// A BIGINT UNSIGNED that wrapped into a negative number.
     UnsignedBigint,
     /// An unscaled two's complement number, big endian.

@@ -35,8 +35,6 @@ pub fn write(
         Logical::Plain => plain(out, value, kind, settings),
         Logical::String => string(out, value, kind, settings),
         Logical::Bytes => bytes(out, &value, kind, Binary::Base64),
-        Logical::Base64Url => bytes(out, &value, kind, Binary::Base64Url),
-        Logical::Hex => bytes(out, &value, kind, Binary::Hex),
         Logical::UnsignedBigint => unsigned(out, value, kind, settings),
         Logical::Decimal { scale } => decimal(out, &value, *scale, kind),
         Logical::VariableScaleDecimal => variable_scale(out, value, kind),

@@ -33,8 +33,6 @@ pub struct Described {
     pub settings: Settings,
     /// Which of them concern the table.
     pub selection: Where,
-    /// The kind of connector that writes them: `postgresql`, `mariadb`, …
-    pub connector: Option<String>,
     /// The columns, in the order of the records.
     pub columns: Vec<Field>,
     /// The columns of the key, in the key's order; none where [`Described::no_key`] tells why.
@@ -171,7 +169,6 @@ pub fn inspect(
     Ok(Inspected::Rows(Box::new(Described {
         settings,
         selection,
-        connector,
         columns,
         key,
         no_key,

@@ -58,6 +58,10 @@ pub struct Told {
     pub position: Option<i64>,
     /// Whether it was read in a snapshot, whose times prove nothing.
     pub is_snapshot: bool,
+    /// Whether the row of a delete goes on under another key.
+    pub goes_on: bool,
+    /// Whether a row that is told to be new had another key before.
+    pub comes_from: bool,
     /// The connector's name, where it is another than the one known.
     pub connector: Option<String>,
 }
@@ -83,7 +87,7 @@ impl Feed {
         let columns = table
             .columns
             .iter()
-            .map(|column| Column::new(column.source_name.as_str(), &column.local_type));
+            .map(|column| Column::new(column.source_name.as_str(), &column.source_type));
         Ok(Self {
             format: source.format.clone(),
             settings,
@@ -102,7 +106,7 @@ impl Feed {
         let columns = table.columns.iter();
         let is_same = columns.len() == self.columns.len()
             && columns.zip(&self.columns).all(|(wanted, known)| {
-                *known == Column::new(wanted.source_name.as_str(), &wanted.local_type)
+                *known == Column::new(wanted.source_name.as_str(), &wanted.source_type)
             });
         is_same && self.key == table.key() && self.format == source.format
     }
@@ -172,7 +176,11 @@ impl Feed {
     }
 
     fn row(&mut self, row: &RowEvent<'_>) -> Result<Read> {
-        let told = self.told(&row.facts);
+        let told = Told {
+            goes_on: row.new_key.is_some(),
+            comes_from: row.old_key.is_some(),
+            ..self.told(&row.facts)
+        };
         if row.op == Op::Delete {
             return self.delete(told);
         }
@@ -218,6 +226,7 @@ impl Feed {
             connector: name
                 .filter(|name| self.connector.as_deref() != Some(*name))
                 .map(str::to_owned),
+            ..Told::default()
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::apply::applier::Applier;
 use crate::batch::Stamp;
 use crate::catalog::dead_letter::RawRecord;
 use crate::catalog::topics::{Last, Partition};
+use crate::decode::cell::TupleBuf;
 use crate::decode::change::{Old, Op};
 use crate::decode::kafka::Record;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
@@ -31,6 +32,8 @@ pub struct Intake {
     pub waiting: BTreeMap<i32, OdsError>,
     /// Connectors that have told their names.
     pub named: BTreeSet<i32>,
+    /// A row that is gone from its key and may come at another one.
+    leaving: BTreeMap<i32, Leaving>,
     /// The number of the last record.
     number: u32,
 }
@@ -45,6 +48,7 @@ impl Intake {
             registry,
             waiting: BTreeMap::new(),
             named: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             number: 0,
         }
     }
@@ -197,13 +201,47 @@ impl Intake {
         let position = Some(told.position.unwrap_or(record.offset));
         let at = told.at.or(written).unwrap_or_default();
         let stamp = Stamp::of_record(at, number, position);
+        let (goes_on, comes_from) = (told.goes_on, told.comes_from);
+        if applier.wants_record(table) {
+            applier.keep_record(number, raw(record));
+        }
         let rows = &feed.rows;
+        let mut moved = None;
+        if let Some(leaving) = self.leaving.get(&table)
+            && leaving.is_of(record)
+        {
+            let is_tombstone = !goes_on && feed.key_text(&leaving.key) == feed.key_text(&rows.key);
+            match read {
+                // Behind the delete it says nothing more.
+                Read::Delete(_) if is_tombstone => return Ok(None),
+                Read::Upsert(_) if comes_from => moved = self.leaving.remove(&table),
+                _ => {
+                    if let Some(leaving) = self.leaving.remove(&table) {
+                        leaving.leave(table, applier)?;
+                    }
+                }
+            }
+        }
         let op = match read {
             Read::Nothing(_) => return Ok(None),
+            Read::Delete(_) if goes_on => {
+                let partition =
+                    Partition { topic: record.topic.to_owned(), number: record.partition };
+                let leaving = Leaving { partition, key: rows.key.clone(), stamp };
+                if let Some(earlier) = self.leaving.insert(table, leaving) {
+                    earlier.leave(table, applier)?;
+                }
+                return Ok(None);
+            }
             Read::Truncate(_) => {
                 return self.truncate(table, record, stamp, applier).map(|()| None);
             }
-            Read::Upsert(_) => Op::Insert { new: rows.after.tuple() },
+            Read::Upsert(_) => match &moved {
+                Some(Leaving { key, .. }) => {
+                    Op::Update { old: Some(Old::Key(key.tuple())), new: rows.after.tuple() }
+                }
+                None => Op::Insert { new: rows.after.tuple() },
+            },
             Read::Update(_) => Op::Update { old: None, new: rows.after.tuple() },
             Read::Move(_) => {
                 Op::Update { old: Some(Old::Key(rows.before.tuple())), new: rows.after.tuple() }
@@ -216,9 +254,6 @@ impl Intake {
         {
             table.target.unavailable.insert(key);
         }
-        if applier.wants_record(table) {
-            applier.keep_record(number, raw(record));
-        }
         if let Some(error) = applier.push_row(table, &op, stamp)? {
             let key = feed.key_text(&rows.after).or_else(|| feed.key_text(&rows.key));
             let error = OdsError::new(ErrorKind::Undecodable, error.to_string());
@@ -226,6 +261,13 @@ impl Intake {
             applier.park_record(table, key, stamp, error)?;
         }
         Ok(None)
+    }
+
+    /// Has rows be gone that have not come at another key so far. Before a commit.
+    pub fn settle_leaving(&mut self, applier: &mut Applier) -> Result<()> {
+        std::mem::take(&mut self.leaving)
+            .into_iter()
+            .try_for_each(|(table, leaving)| leaving.leave(table, applier))
     }
 
     /// Empties a table whose source was. Among several partitions nothing tells which rows came before.
@@ -245,6 +287,32 @@ impl Intake {
         );
         applier.fail(table, OdsError::new(ErrorKind::Gap, what));
         Ok(())
+    }
+}
+
+/// A row that is gone from its key, to go on at another one: the event that follows may leave out values
+/// which it has here.
+struct Leaving {
+    partition: Partition,
+    key: TupleBuf,
+    stamp: Stamp,
+}
+
+impl Leaving {
+    fn is_of(&self, record: &Record<'_>) -> bool {
+        self.partition.number == record.partition && self.partition.topic == record.topic
+    }
+
+    /// Has it be gone.
+    fn leave(&self, table: i32, applier: &mut Applier) -> Result<()> {
+        let op = Op::Delete { old: Old::Key(self.key.tuple()) };
+        match applier.push_row(table, &op, self.stamp)? {
+            None => Ok(()),
+            Some(error) => {
+                let error = OdsError::new(ErrorKind::Undecodable, error.to_string());
+                applier.park_record(table, None, self.stamp, error)
+            }
+        }
     }
 }
 

@@ -120,6 +120,8 @@ impl Session<'_> {
         self.entry.seen(LONG_TURN);
         self.reload_due |= take_woken();
         let is_drained = self.take_in()?;
+        // Also where nothing else moves: what was asked for may have been read before.
+        self.settle_clocks();
         if self.is_commit_due(is_drained) {
             self.commit()?;
         }
@@ -206,9 +208,9 @@ impl Session<'_> {
 
     /// Commits what is pending together with where its tables stand.
     fn commit(&mut self) -> Result<()> {
+        self.intake.settle_leaving(&mut self.applier)?;
         self.set_back_waiting()?;
-        let places = &self.intake.places;
-        self.intake.clocks.settle(|partition| places.main_next(partition));
+        self.settle_clocks();
         if self.counted_at.elapsed() >= COUNTS_AFTER {
             self.counted_at = Instant::now();
             self.applier.store_counts()?;
@@ -265,6 +267,11 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    fn settle_clocks(&mut self) {
+        let places = &self.intake.places;
+        self.intake.clocks.settle(|partition| places.main_next(partition));
     }
 
     fn publish_progress(&self) {

@@ -49,8 +49,6 @@ fn logicals() -> Vec<Logical> {
         Logical::Plain,
         Logical::String,
         Logical::Bytes,
-        Logical::Base64Url,
-        Logical::Hex,
         Logical::UnsignedBigint,
         Logical::Decimal { scale: Some(-3) },
         Logical::Decimal { scale: Some(i32::MIN) },

@@ -12,16 +12,6 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-/// The whole envelope, in its three forms and with the id of the schema in a header.
-pub const ENVELOPES: [&str; 7] = [
-    "postgres-json-schema",
-    "postgres-json",
-    "postgres-avro",
-    "postgres-avro-headers",
-    "mariadb-json-schema",
-    "mariadb-json",
-    "mariadb-avro",
-];
 /// All sets.
 pub const ALL: [&str; 13] = [
     "postgres-json-schema",
