@@ -35,7 +35,7 @@ fn wait_state(scene: &mut Scene<Brokers>, states: &str) {
 fn wait_stalled(scene: &mut Scene<Brokers>) {
     scene.ods.wait_until(
         "both statuses say that nobody answers",
-        "SELECT t.state = 'stalled' AND t.reason = s.reason AND s.state IN ('stalled', 'waiting')
+        "SELECT t.state = 'stalled' AND starts_with(t.reason, s.reason) AND s.state IN ('stalled', 'waiting')
                 AND s.reason ~ 'does not answer|timed out|transport failure|brokers? (are )?down|refused'
            FROM ods.sync_status t JOIN ods.stream_status s USING (server)",
         PATIENCE,

@@ -57,6 +57,7 @@ fn postgres_through_debezium() {
     scene.follow("item", topic, "");
     scene.wait_loaded("item");
     writers.wait_for(200);
+    connect.wait_streaming();
     // What Connect had not noted of what it has written comes again.
     connect.kill9();
     writers.wait_for(200);
@@ -143,6 +144,7 @@ fn mariadb_through_debezium() {
     scene.follow("t", topic, "");
     scene.wait_loaded("t");
     wait_for(&committed, 20);
+    connect.wait_streaming();
     connect.kill9();
     wait_for(&committed, 20);
     connect.start_again();

@@ -132,7 +132,10 @@ impl Kafka {
         (0..self.partitions(topic))
             .map(|partition| {
                 let partition = i32::try_from(partition).expect("a partition");
-                consumer.fetch_watermarks(topic, partition, PATIENCE).expect("watermarks")
+                // A topic that has just come, or a leader that goes, is asked again.
+                self.wait(&format!("the ends of {topic}:{partition}"), || {
+                    consumer.fetch_watermarks(topic, partition, SHORT).ok()
+                })
             })
             .collect()
     }

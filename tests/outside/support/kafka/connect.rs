@@ -119,6 +119,21 @@ task.shutdown.graceful.timeout.ms=3000
         });
     }
 
+    /// Waits until it is noted of the one connector that its snapshot is done. One that is killed before
+    /// takes another, and no event tells of rows that were deleted in between.
+    pub fn wait_streaming(&self) {
+        self.program.wait("a position behind the snapshot", || {
+            let noted = std::fs::read(self.program.home().join("offsets")).unwrap_or_default();
+            let noted = String::from_utf8_lossy(&noted);
+            let is_behind = noted.contains("\"ts_") && !noted.contains("snapshot");
+            if is_behind {
+                Ok(())
+            } else {
+                Err(noted.chars().filter(|c| !c.is_control()).collect())
+            }
+        });
+    }
+
     /// What the worker says of a connector.
     pub fn status(&self, name: &str) -> Value {
         self.expect("GET", &format!("/connectors/{name}/status"), None)
