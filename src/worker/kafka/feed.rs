@@ -60,8 +60,8 @@ pub struct Told {
     pub is_snapshot: bool,
     /// Whether the row of a delete goes on under another key.
     pub goes_on: bool,
-    /// Whether a row that is told to be new had another key before.
-    pub comes_from: bool,
+    /// The key that a row had before which is told to be new, as text.
+    pub comes_from: Option<Vec<String>>,
     /// The connector's name, where it is another than the one known.
     pub connector: Option<String>,
 }
@@ -178,7 +178,7 @@ impl Feed {
     fn row(&mut self, row: &RowEvent<'_>) -> Result<Read> {
         let told = Told {
             goes_on: row.new_key.is_some(),
-            comes_from: row.old_key.is_some(),
+            comes_from: row.old_key.and_then(|key| self.key_in_header(key)),
             ..self.told(&row.facts)
         };
         if row.op == Op::Delete {
@@ -198,6 +198,18 @@ impl Feed {
             Op::Update => Read::Update(told),
             _ => Read::Upsert(told),
         })
+    }
+
+    /// The key in a header of Debezium's, which is JSON whatever the record is.
+    fn key_in_header(&self, header: &[u8]) -> Option<Vec<String>> {
+        let key: serde_json::Value = serde_json::from_slice(header).ok()?;
+        let parts =
+            self.key.iter().map(|column| match key.get(&self.columns.get(*column)?.field)? {
+                serde_json::Value::String(text) => Some(text.clone()),
+                serde_json::Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            });
+        parts.collect()
     }
 
     /// A delete by the record's key, or by the row before where the record has none.

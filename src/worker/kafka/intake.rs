@@ -201,7 +201,7 @@ impl Intake {
         let position = Some(told.position.unwrap_or(record.offset));
         let at = told.at.or(written).unwrap_or_default();
         let stamp = Stamp::of_record(at, number, position);
-        let (goes_on, comes_from) = (told.goes_on, told.comes_from);
+        let (goes_on, comes_from) = (told.goes_on, told.comes_from.clone());
         if applier.wants_record(table) {
             applier.keep_record(number, raw(record));
         }
@@ -210,11 +210,14 @@ impl Intake {
         if let Some(leaving) = self.leaving.get(&table)
             && leaving.is_of(record)
         {
-            let is_tombstone = !goes_on && feed.key_text(&leaving.key) == feed.key_text(&rows.key);
+            let key = feed.key_text(&leaving.key);
+            let is_tombstone = !goes_on && key == feed.key_text(&rows.key);
             match read {
                 // Behind the delete it says nothing more.
                 Read::Delete(_) if is_tombstone => return Ok(None),
-                Read::Upsert(_) if comes_from => moved = self.leaving.remove(&table),
+                Read::Upsert(_) if comes_from.is_some() && comes_from == key => {
+                    moved = self.leaving.remove(&table)
+                }
                 _ => {
                     if let Some(leaving) = self.leaving.remove(&table) {
                         leaving.leave(table, applier)?;
