@@ -6,7 +6,7 @@ set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 use_postgres
 
-all_tiers=(fmt clippy unit pg_test install pg_regress outside upstreams pg15 pg16 pg17 pg18)
+all_tiers=(fmt clippy unit pg_test install pg_regress outside upstreams kafka pg15 pg16 pg17 pg18)
 read -ra tiers <<<"${TIERS:-${all_tiers[*]}}"
 log=$(mktemp)
 summary=()
@@ -72,12 +72,18 @@ tier_install() { install_extension; }
 
 tier_pg_regress() { scripts/regress.sh; }
 
-tier_outside() { cargo test --test outside "${PG_FEATURES[@]}" -- --skip versions:: --test-threads 2; }
+tier_outside() { cargo test --test outside "${PG_FEATURES[@]}" -- --skip versions:: --skip kafka_ --test-threads 2; }
 
 # Upstreams of every other major that is supported.
 tier_upstreams() {
     scripts/upstreams.sh || return
     cargo test --test outside "${PG_FEATURES[@]}" -- versions:: --test-threads 2
+}
+
+# Real brokers, Kafka Connect, a schema registry and MariaDB. One at a time: each takes a gigabyte or two.
+tier_kafka() {
+    scripts/kafka-parts.sh || return
+    cargo test --test outside "${PG_FEATURES[@]}" -- kafka_ --test-threads 1
 }
 
 # Compiles for another major against its headers.
@@ -97,7 +103,7 @@ compile_for() {
 
 for tier in "${tiers[@]}"; do
     case $tier in
-        fmt | clippy | unit | pg_test | install | pg_regress | outside | upstreams) run_tier "$tier" "tier_$tier" ;;
+        fmt | clippy | unit | pg_test | install | pg_regress | outside | upstreams | kafka) run_tier "$tier" "tier_$tier" ;;
         pg1[5-8]) run_tier "cargo check on Postgres ${tier#pg}" compile_for "${tier#pg}" ;;
         *) die "No tier $tier. There are: ${all_tiers[*]}" ;;
     esac

@@ -106,6 +106,9 @@ install_extension() {
     cargo pgrx install --pg-config "$PG_CONFIG" "${PG_FEATURES[@]}" "${sudo[@]}" "$@"
 }
 
+# Where scripts/kafka-parts.sh keeps what it fetches.
+kafka_dir() { say "${ODS_KAFKA:-${XDG_CACHE_HOME:-$HOME/.cache}/ods-kafka}"; }
+
 # The mirror that has Debian's own releases: DEBIAN_MIRROR, or the one this machine's apt reads.
 debian_mirror() {
     if [ -n "${DEBIAN_MIRROR:-}" ]; then

@@ -38,6 +38,17 @@ build_tools() {
     if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 }
 
+# What the tests of Kafka run beside what scripts/kafka-parts.sh fetches.
+kafka_tools() {
+    local missing=()
+    have java || missing+=(openjdk-17-jre-headless)
+    have mvn || missing+=(maven)
+    # The programs alone: the package mariadb-server would also start a server.
+    have mariadbd || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server-core)
+    have mariadb || missing+=(mariadb-client-core)
+    if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
+}
+
 postgres() {
     find_pg_config && return
     refresh_packages
@@ -101,9 +112,10 @@ cargo_pgrx() {
 
 if have apt-get && have dpkg-query; then
     build_tools
+    kafka_tools
     postgres
 else
-    warn "No apt here, so packages are yours to install: a C compiler, clang with libclang, cmake, pkg-config, OpenSSL and libpq headers, Postgres $OLDEST_MAJOR to $NEWEST_MAJOR with server headers."
+    warn "No apt here, so packages are yours to install: a C compiler, clang with libclang, cmake, pkg-config, OpenSSL and libpq headers, Java 17, Maven, MariaDB, Postgres $OLDEST_MAJOR to $NEWEST_MAJOR with server headers."
     find_pg_config || die "No such Postgres found; PG_CONFIG=/path/to/pg_config names one."
 fi
 rust

@@ -2,8 +2,9 @@
 COMMENT ON SCHEMA ods IS 'operational data store: what is synced from where, and how fresh it is';
 
 COMMENT ON TABLE ods.identity IS 'The database that this catalog was written for; a copy of it stands fenced';
-COMMENT ON TABLE ods.stream IS 'One ordered feed from a server: a replication slot and a publication at the source';
-COMMENT ON COLUMN ods.stream.stream_name IS 'Name of the replication slot at the source';
+COMMENT ON TABLE ods.stream IS 'What one worker reads from a server: a replication slot and a publication, or partitions of topics';
+COMMENT ON COLUMN ods.stream.stream_name IS 'Name of the replication slot at the source, or of the group that a Kafka cluster knows the reader by';
+COMMENT ON COLUMN ods.stream.publication_name IS 'The publication at the source; null for a Kafka cluster';
 COMMENT ON COLUMN ods.stream.publication_made_by_ods IS 'Whether the publication is ours to alter and to drop';
 COMMENT ON TABLE ods.stream_position IS 'Where a stream stands, written in the transaction that holds the rows up to there';
 COMMENT ON COLUMN ods.stream_position.position IS 'Null before the stream began, and after a gap, from which it begins anew';
@@ -26,6 +27,13 @@ COMMENT ON TABLE ods.source_member IS 'A relation of the source whose rows belon
 COMMENT ON COLUMN ods.source_member.last_key IS 'The last key that the load has read';
 COMMENT ON COLUMN ods.source_member.rows_done IS 'Rows that the load has read';
 COMMENT ON COLUMN ods.source_member.rows_estimated IS 'Rows it has by the last ANALYZE at the source; null where there was none';
+COMMENT ON TABLE ods.topic_source IS 'Where the records of a synced table of a Kafka server come from, and how they are read';
+COMMENT ON COLUMN ods.topic_source.format IS 'How records are read, and which of them concern the table';
+COMMENT ON COLUMN ods.topic_source.connector IS 'The connector that writes the records, by its own word, else the topic: what shares a proof of freshness';
+COMMENT ON TABLE ods.partition_position IS 'Where a synced table stands in a partition, written in the transaction of the rows; read it by ods.partitions';
+COMMENT ON COLUMN ods.partition_position.replays_to IS 'Records before this offset have been read before, and change no row that a later one has made';
+COMMENT ON COLUMN ods.partition_position.last_mark IS 'Made of the time, the key and the length of the record at last_offset, so that another one in its place is noticed';
+COMMENT ON TABLE ods.connector_position IS 'Up to when everything that a connector has read of its source is here';
 COMMENT ON TABLE ods.table_state IS 'What a synced table is doing, and why';
 COMMENT ON COLUMN ods.table_state.fresh_as_of IS 'How fresh it was when it was set aside; null while it follows its stream';
 COMMENT ON COLUMN ods.table_state.sweep IS 'Whether rows are yet to be looked for that the source no longer has';
@@ -52,10 +60,10 @@ COMMENT ON COLUMN ods.lock_wait.reason IS 'Who holds the lock, and what they run
 COMMENT ON COLUMN ods.lock_wait.waited IS 'For how long';
 
 COMMENT ON COLUMN ods.stream_status.server IS 'The foreign server that it comes from';
-COMMENT ON COLUMN ods.stream_status.stream IS 'Name of the replication slot at the source';
+COMMENT ON COLUMN ods.stream_status.stream IS 'Name of the replication slot at the source, or of the group that a Kafka cluster knows the reader by';
 COMMENT ON COLUMN ods.stream_status.state IS 'starting, connecting, catching up, live, idle, waiting (for the next attempt, or for a worker), stalled, failed, fenced or stopped';
 COMMENT ON COLUMN ods.stream_status.reason IS 'Why, where that needs saying, with the statement that helps';
-COMMENT ON COLUMN ods.stream_status.position IS 'Up to here everything is committed here';
+COMMENT ON COLUMN ods.stream_status.position IS 'Up to here everything is committed here; of partitions ods.partitions tells';
 COMMENT ON COLUMN ods.stream_status.fresh_as_of IS 'Everything that the source committed up to this time of its clock is here';
 COMMENT ON COLUMN ods.stream_status.staleness IS 'Now, on the source''s clock, minus fresh_as_of';
 COMMENT ON COLUMN ods.stream_status.lag_bytes IS 'WAL of the source between its end and the position; of all its databases';
@@ -68,12 +76,13 @@ COMMENT ON COLUMN ods.stream_status.clock_skew IS 'The source''s clock minus our
 
 COMMENT ON COLUMN ods.sync_status.table_name IS 'The synced table';
 COMMENT ON COLUMN ods.sync_status.server IS 'The foreign server that it comes from';
-COMMENT ON COLUMN ods.sync_status.source IS 'The table at the source';
+COMMENT ON COLUMN ods.sync_status.source IS 'The table at the source, or its topics';
 COMMENT ON COLUMN ods.sync_status.state IS 'loading, catching up, live, idle, stalled, paused, failed or fenced';
 COMMENT ON COLUMN ods.sync_status.reason IS 'Why, where that needs saying; the progress of a load';
 COMMENT ON COLUMN ods.sync_status.fresh_as_of IS 'Everything that the source committed to it up to this time of its clock is here';
 COMMENT ON COLUMN ods.sync_status.staleness IS 'Now, on the source''s clock, minus fresh_as_of';
 COMMENT ON COLUMN ods.sync_status.lag_bytes IS 'WAL of the source between its end and the position of the stream';
+COMMENT ON COLUMN ods.sync_status.lag_messages IS 'Offsets between where the table stands in its partitions and where they end, as last heard; a few of them hold no message';
 COMMENT ON COLUMN ods.sync_status.rows_applied IS 'Rows written by changes since the table was created';
 COMMENT ON COLUMN ods.sync_status.rows_loaded IS 'Rows that the load under way has read';
 COMMENT ON COLUMN ods.sync_status.rows_estimated IS 'Rows it will read, by the last ANALYZE at the source';
@@ -84,6 +93,15 @@ COMMENT ON COLUMN ods.sync_status.consumer IS 'The application or team that the 
 COMMENT ON COLUMN ods.sync_status.tier IS 'real-time, near-real-time, batch or feedback';
 COMMENT ON COLUMN ods.sync_status.max_staleness IS 'How old the table may be at most, as promised to its consumer';
 COMMENT ON COLUMN ods.sync_status.since IS 'When the table began to load, went live or was set aside';
+
+COMMENT ON COLUMN ods.partitions.table_name IS 'The synced table';
+COMMENT ON COLUMN ods.partitions.server IS 'The foreign server that it comes from';
+COMMENT ON COLUMN ods.partitions.topic IS 'The topic';
+COMMENT ON COLUMN ods.partitions.partition_number IS 'The partition''s number';
+COMMENT ON COLUMN ods.partitions.next_offset IS 'The offset to go on with: everything before it is here';
+COMMENT ON COLUMN ods.partitions.end_offset IS 'Where the partition ended when that was last heard';
+COMMENT ON COLUMN ods.partitions.lag_messages IS 'Offsets between the two; a few of them hold no message';
+COMMENT ON COLUMN ods.partitions.loads_to IS 'The table counts as loading until it has come here';
 
 COMMENT ON COLUMN ods.verifications.table_name IS 'The synced table';
 COMMENT ON COLUMN ods.verifications.began IS 'When the comparison began';
@@ -101,7 +119,7 @@ COMMENT ON COLUMN ods.verifications.next_at IS 'When it is compared next';
 COMMENT ON COLUMN ods.incidents.at IS 'When it happened';
 COMMENT ON COLUMN ods.incidents.table_name IS 'The synced table it concerns';
 COMMENT ON COLUMN ods.incidents.server IS 'The foreign server it concerns';
-COMMENT ON COLUMN ods.incidents.kind IS 'apply failed, gap, publication, drift, index or difference';
+COMMENT ON COLUMN ods.incidents.kind IS 'apply failed, gap, publication, drift, index, partitions or difference';
 COMMENT ON COLUMN ods.incidents.message IS 'What happened';
 COMMENT ON COLUMN ods.incidents.fix IS 'What to run, here or where its comment says';
 
@@ -113,11 +131,18 @@ COMMENT ON COLUMN ods.dead_letters.id IS 'Rises, for the changes of a key, in th
 COMMENT ON COLUMN ods.dead_letters.table_name IS 'The synced table';
 COMMENT ON COLUMN ods.dead_letters.key IS 'The key that is parked, as the source writes it';
 COMMENT ON COLUMN ods.dead_letters.error IS 'Why the change could not be applied';
-COMMENT ON COLUMN ods.dead_letters.position IS 'Where the stream stood behind the change';
-COMMENT ON COLUMN ods.dead_letters.operation IS 'insert, update or delete at the source, or load: a row that was read from it';
+COMMENT ON COLUMN ods.dead_letters.position IS 'Where the stream stood behind the change, or its record: topic:partition:offset';
+COMMENT ON COLUMN ods.dead_letters.operation IS 'insert, update or delete at the source, load: a row that was read from it, or record: one that can''t be read';
 COMMENT ON COLUMN ods.dead_letters.new_row IS 'The row by the names of the source, as far as the change tells it';
 COMMENT ON COLUMN ods.dead_letters.old_row IS 'The row before, as far as the change tells it';
 COMMENT ON COLUMN ods.dead_letters.other_key IS 'The key that the row had before, where the change gave it another; it is parked too';
 COMMENT ON COLUMN ods.dead_letters.sqlstate IS 'The error''s SQLSTATE';
 COMMENT ON COLUMN ods.dead_letters.committed_at IS 'When it was committed at the source; null for a row that was read';
 COMMENT ON COLUMN ods.dead_letters.at IS 'When it was kept';
+COMMENT ON COLUMN ods.dead_letters.topic IS 'The topic of the record that told the change';
+COMMENT ON COLUMN ods.dead_letters.partition_number IS 'The record''s partition';
+COMMENT ON COLUMN ods.dead_letters.record_offset IS 'Its offset there';
+COMMENT ON COLUMN ods.dead_letters.raw_key IS 'Its key as it came';
+COMMENT ON COLUMN ods.dead_letters.raw_value IS 'Its value as it came';
+COMMENT ON COLUMN ods.dead_letters.headers IS 'Its headers: names with what each holds, in hexadecimal';
+COMMENT ON COLUMN ods.dead_letters.written_at IS 'When it was written';

@@ -7,6 +7,7 @@ BEGIN
         RAISE foreign_key_violation USING MESSAGE = 'a stream that synced tables read from cannot be deleted';
     END IF;
     DELETE FROM ods.stream_position WHERE stream_id IN (SELECT stream_id FROM gone);
+    DELETE FROM ods.connector_position WHERE stream_id IN (SELECT stream_id FROM gone);
     RETURN NULL;
 END
 $function$;
@@ -30,6 +31,8 @@ BEGIN
     DELETE FROM ods.dead_letter WHERE table_id IN (SELECT table_id FROM gone);
     DELETE FROM ods.verify_schedule WHERE table_id IN (SELECT table_id FROM gone);
     DELETE FROM ods.verification WHERE table_id IN (SELECT table_id FROM gone);
+    DELETE FROM ods.topic_source WHERE table_id IN (SELECT table_id FROM gone);
+    DELETE FROM ods.partition_position WHERE table_id IN (SELECT table_id FROM gone);
     DELETE FROM ods.deferred_index WHERE table_id IN (SELECT table_id FROM gone);
     RETURN NULL;
 END

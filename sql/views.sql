@@ -51,7 +51,8 @@ COMMENT ON VIEW ods.stream_status IS 'One row a stream: what it does, why, where
 CREATE VIEW ods.sync_status WITH (security_barrier) AS
 SELECT t.relation AS table_name,
        s.server,
-       pg_catalog.format('%I.%I', t.source_schema, t.source_table) AS source,
+       CASE WHEN t.source_schema = '' THEN t.source_table
+            ELSE pg_catalog.format('%I.%I', t.source_schema, t.source_table) END AS source,
        CASE WHEN s.state = 'fenced' THEN 'fenced'
             WHEN ts.state IN ('paused', 'failed') THEN ts.state
             WHEN s.state IN ('failed', 'stalled') THEN s.state
@@ -60,13 +61,13 @@ SELECT t.relation AS table_name,
             ELSE s.state END AS state,
        CASE WHEN s.state <> 'fenced' AND ts.state IN ('paused', 'failed') THEN ts.reason
             WHEN ts.state = 'loading' AND s.state <> 'fenced'
-            THEN nullif(pg_catalog.concat_ws('; ', s.reason, ts.reason, l.progress), '')
-            ELSE nullif(pg_catalog.concat_ws('; ', s.reason, d.reason, x.reason), '') END AS reason,
-       CASE WHEN ts.is_followed THEN s.fresh_as_of ELSE ts.fresh_as_of END AS fresh_as_of,
-       CASE WHEN ts.is_followed THEN s.staleness
-            WHEN ts.fresh_as_of IS NOT NULL
-            THEN greatest(pg_catalog.clock_timestamp() + coalesce(s.clock_skew, interval '0') - ts.fresh_as_of, interval '0') END AS staleness,
+            THEN nullif(pg_catalog.concat_ws('; ', s.reason, ts.reason, l.progress, k.progress), '')
+            ELSE nullif(pg_catalog.concat_ws('; ', s.reason, d.reason, x.reason, k.reason), '') END AS reason,
+       f.fresh_as_of,
+       CASE WHEN f.fresh_as_of IS NOT NULL
+            THEN greatest(pg_catalog.clock_timestamp() + coalesce(s.clock_skew, interval '0') - f.fresh_as_of, interval '0') END AS staleness,
        s.lag_bytes,
+       k.lag_messages,
        ts.rows_applied,
        l.rows_done AS rows_loaded,
        l.rows_estimated,
@@ -84,6 +85,23 @@ SELECT t.relation AS table_name,
           FROM ods.table_state x) ts USING (table_id)
   JOIN ods.stream st USING (stream_id)
   JOIN ods.stream_status s ON s.server = st.server_name AND s.stream = st.stream_name
+  -- A topic's table is as fresh as what its connector has told, which other topics of it may have told.
+  LEFT JOIN LATERAL (
+       SELECT c.fresh_as_of,
+              pg_catalog.sum(greatest(p.end_offset - p.next_offset, 0))::bigint AS lag_messages,
+              nullif(pg_catalog.sum(greatest(p.loads_to - p.next_offset, 0)), 0) || ' messages to read' AS progress,
+              CASE WHEN c.fresh_as_of IS NULL
+                   THEN 'no event has told a time of its source, so that nothing proves how fresh it is'
+                   WHEN s.state = 'idle' AND pg_catalog.clock_timestamp() - c.fresh_as_of > interval '1 minute'
+                   THEN 'no event has told a later time of its source: a heartbeat of the source itself would (heartbeat.action.query)'
+                   END AS reason
+         FROM ods.topic_source o
+         LEFT JOIN ods.connector_position c ON c.stream_id = t.stream_id AND c.connector = o.connector
+         LEFT JOIN ods.partition_position p ON p.table_id = o.table_id
+        WHERE o.table_id = t.table_id
+        GROUP BY c.fresh_as_of) k ON true
+  CROSS JOIN LATERAL (
+       SELECT CASE WHEN ts.is_followed THEN coalesce(k.fresh_as_of, s.fresh_as_of) ELSE ts.fresh_as_of END AS fresh_as_of) f
   -- The estimate is as old as the last ANALYZE at the source; it is none where there was none.
   LEFT JOIN LATERAL (
        SELECT d.rows_done, d.rows_estimated,
@@ -110,6 +128,15 @@ SELECT t.relation AS table_name,
   LEFT JOIN LATERAL (SELECT pg_catalog.count(*) AS rereads FROM ods.reread x WHERE x.table_id = t.table_id) r ON true
  WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
 COMMENT ON VIEW ods.sync_status IS 'One row a synced table: what it does, why, how old it is, how far its load has come';
+
+CREATE VIEW ods.partitions WITH (security_barrier) AS
+SELECT t.relation AS table_name, s.server_name AS server, p.topic, p.partition_number, p.next_offset, p.end_offset,
+       greatest(p.end_offset - p.next_offset, 0) AS lag_messages, p.loads_to
+  FROM ods.partition_position p
+  JOIN ods.synced_table t USING (table_id)
+  JOIN ods.stream s USING (stream_id)
+ WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
+COMMENT ON VIEW ods.partitions IS 'Where synced tables stand in the partitions of their topics: the next offset to read, and where each ended when that was last heard';
 
 CREATE VIEW ods.verifications WITH (security_barrier) AS
 SELECT v.relation AS table_name, v.began, v.ended, v.rows_compared, v.missing, v.differing, v.phantom, v.undecided,
@@ -139,7 +166,14 @@ SELECT d.letter_id AS id,
        d.other_key,
        d.sqlstate,
        d.committed_at,
-       d.at
+       d.at,
+       d.topic,
+       d.partition_number,
+       d.record_offset,
+       d.raw_key,
+       d.raw_value,
+       d.headers,
+       d.written_at
   FROM ods.dead_letter d
   JOIN ods.synced_table t USING (table_id)
  WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Gap,
     /// The source sent bytes that don't follow its own protocol.
     Protocol,
+    /// A record that is not what its topic's records should be.
+    Undecodable,
     /// Two columns can't be matched: schema drift, or a target that does not fit.
     Mismatch,
     /// The source's columns have changed, and a person must say what becomes of the table. The hint
@@ -86,6 +88,7 @@ impl ErrorKind {
             Self::SourceUnreachable => C::ERRCODE_CONNECTION_FAILURE,
             Self::SourceRefused => C::ERRCODE_FDW_ERROR,
             Self::Protocol => C::ERRCODE_PROTOCOL_VIOLATION,
+            Self::Undecodable => C::ERRCODE_DATA_EXCEPTION,
             Self::Mismatch | Self::Drift => C::ERRCODE_DATATYPE_MISMATCH,
             Self::Busy => C::ERRCODE_OBJECT_IN_USE,
             Self::Timeout => C::ERRCODE_QUERY_CANCELED,
@@ -121,6 +124,7 @@ impl ErrorKind {
             | Self::ReadOnly
             | Self::Unsupported
             | Self::Gap
+            | Self::Undecodable
             | Self::Mismatch
             | Self::Drift
             | Self::Fenced

@@ -160,8 +160,8 @@ impl Watch for Guard {
 fn refusal(relation: Oid, root: Oid) -> OdsError {
     let mut detail = match synced::origin(root) {
         Some(origin) => format!(
-            "Its rows come from \"{}.{}\" of server \"{}\", and only that stream writes them.",
-            origin.source_schema, origin.source_table, origin.server
+            "Its rows come from \"{}\" of server \"{}\", and only that stream writes them.",
+            origin.source, origin.server
         ),
         None => "Only its stream writes its rows.".to_owned(),
     };

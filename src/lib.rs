@@ -31,9 +31,15 @@ pgrx::extension_sql_file!(
     requires = [
         "catalog",
         api::wrapper::postgres_validator,
+        api::wrapper::kafka_validator,
         api::check::check_server,
         api::discover::discover
     ]
+);
+pgrx::extension_sql_file!(
+    "../sql/peek.sql",
+    name = "peek",
+    requires = ["wrapper", api::peek::peek_messages]
 );
 pgrx::extension_sql_file!(
     "../sql/guard.sql",
@@ -69,6 +75,7 @@ pgrx::extension_sql_file!(
         api::verbs::resume,
         api::resync::resync,
         api::resync::cancel_resync,
+        api::seek::seek,
         api::verify::verify,
         api::verify::set_verify_schedule,
         api::verify::remove_verify_schedule,

@@ -49,6 +49,10 @@ static LOCK_WAIT_WARNING: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 /// holds back at the source is judged there.
 const LOCK_WAITS: u32 = 6;
 
+/// In kB. What a consumer holds of records that wait to be applied: a tenth of a second of a busy topic,
+/// so that a message of another topic never waits long behind them, and a worker stays under 256 MB.
+static KAFKA_BUFFER: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
+
 /// Off, because a promoted clone looks like a failover: a person says which of the two it is.
 static TAKEOVER_ON_PROMOTION: GucSetting<bool> = GucSetting::<bool>::new(false);
 
@@ -105,6 +109,11 @@ pub fn lock_timeout() -> Duration {
 /// How many changes that could not be applied are kept for a table.
 pub fn max_dead_letters() -> usize {
     usize::try_from(MAX_DEAD_LETTERS.get()).unwrap_or(0)
+}
+
+/// Bytes of records that a consumer of a Kafka cluster holds ready.
+pub fn kafka_buffer() -> usize {
+    kilobytes(&KAFKA_BUFFER)
 }
 
 /// Whether a new timeline of this server goes on streaming instead of standing fenced.
@@ -178,6 +187,16 @@ pub fn define() {
         c"Memory for changes that a worker remembers while tables load.",
         c"When it is used up, the oldest are forgotten, and rows that can't be judged without them are read again.",
         &LOAD_MEMORY,
+        1024,
+        1024 * 1024,
+        Sighup,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
+        c"ods.kafka_buffer",
+        c"Memory for records of a Kafka cluster that wait to be applied, for each consumer.",
+        c"A stream has one consumer, and another while it reads a table that is behind.",
+        &KAFKA_BUFFER,
         1024,
         1024 * 1024,
         Sighup,

@@ -1,10 +1,11 @@
 //! `ods.alter_synced_table`: what may change about a table while it is synced.
 
 use crate::api::create::{check_choices, check_on_error};
-use crate::api::lookup;
 use crate::api::target;
+use crate::api::{lookup, seek};
 use crate::apply::statements::{OnDelete, quote_ident};
-use crate::catalog::table::{OnDrift, execute, read_anew, spi_error};
+use crate::catalog::table::{self, OnDrift, execute, read_anew, spi_error};
+use crate::catalog::topics;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::owner;
 use crate::worker::board;
@@ -62,6 +63,7 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
     if on_delete == Some(OnDelete::Mark) {
         target::add_mark(&name)?;
     }
+    let mut replays = false;
     owner::as_extension_owner(|| {
         let reads_anew = change.filter.is_some() || moves_rows(id, on_delete)?;
         execute(
@@ -99,11 +101,17 @@ fn alter(relation: PgRelation, change: &Change<'_>) -> Result<()> {
             )
             .map_err(spi_error)?;
             if follows == Some(true) {
-                read_anew(id)?;
+                replays = topics::of_table(id)?.is_some();
+                if !replays {
+                    read_anew(id)?;
+                }
             }
         }
         Ok(())
     })?;
+    if replays && let Some(synced) = owner::as_extension_owner(|| table::by_id(id))? {
+        seek::replay(&synced)?;
+    }
     board::wake_at_commit();
     Ok(())
 }

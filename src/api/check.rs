@@ -2,9 +2,9 @@
 
 use crate::pg::foreign;
 use crate::pg::wait::Deadline;
-use crate::source::postgres::checkup::check_up;
-use crate::source::postgres::connect::server_for_caller;
-use crate::source::postgres::preflight::Status;
+use crate::source::check::Status;
+use crate::source::server::{self, Kind};
+use crate::source::{kafka, postgres};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{default, name, pg_extern};
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A person waits for the answer; a source that needs longer is not well.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Each prerequisite of `server`, and of `tables` at it, met or not, with the statement that mends it.
+/// Each prerequisite of `server`, and of `tables` (topics of a Kafka server) at it, met or not, with the statement that mends it.
 #[pg_extern(volatile, parallel_unsafe)]
 #[expect(clippy::type_complexity, reason = "the columns of a SQL function")]
 fn check_server(
@@ -33,8 +33,11 @@ fn check_server(
     ErrorReport,
 > {
     let tables: Vec<String> = tables.into_iter().flatten().flatten().collect();
-    let server = server_for_caller(server)?;
-    let checks = check_up(server, foreign::current_user(), &tables, Deadline::after(PATIENCE))?;
+    let (user, deadline) = (foreign::current_user(), Deadline::after(PATIENCE));
+    let checks = match server::for_caller(server)? {
+        (server, Kind::Postgres) => postgres::checkup::check_up(server, user, &tables, deadline)?,
+        (server, Kind::Kafka) => kafka::checkup::check_up(server, user, &tables, deadline)?,
+    };
     Ok(TableIterator::new(checks.into_iter().map(|check| {
         let met = check.status != Status::Failed;
         (check.name, check.status.word(), met, check.detail, check.fix)

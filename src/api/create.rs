@@ -1,8 +1,9 @@
 //! `ods.create_synced_table`.
 
 use crate::api::columns::{self, Wanted};
+use crate::api::create_topics;
 use crate::api::names;
-use crate::api::target::{self, ColumnPlan};
+use crate::api::target::{self, ColumnPlan, Feeder};
 use crate::api::types::{self, LocalType};
 use crate::apply::statements::OnDelete;
 use crate::catalog::deferred_index;
@@ -12,15 +13,16 @@ use crate::fence;
 use crate::guard;
 use crate::pg::libpq::Connection;
 use crate::pg::wait::Deadline;
-use crate::pg::{encoding, owner};
+use crate::pg::{encoding, foreign, owner};
 use crate::settings;
+use crate::source::check::Status;
 use crate::source::postgres::computed::{self, Computed};
 use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::describe::{self, Generated, ReplicaIdentity, Selection, SourceTable};
 use crate::source::postgres::local;
 use crate::source::postgres::obstacle;
-use crate::source::postgres::preflight::Status;
 use crate::source::postgres::quote::{quote_ident, quote_literal};
+use crate::source::server::{self, Kind};
 use crate::worker::board;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -42,7 +44,9 @@ CREATE FUNCTION ods.create_synced_table(
     on_delete text DEFAULT 'delete',
     on_drift text DEFAULT 'evolve',
     type_schema text DEFAULT NULL,
-    on_error text DEFAULT 'park'
+    on_error text DEFAULT 'park',
+    start text DEFAULT NULL,
+    format jsonb DEFAULT NULL
 ) RETURNS regclass
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
@@ -63,7 +67,10 @@ fn create_synced_table(
     on_drift: &str,
     type_schema: Option<&str>,
     on_error: &str,
+    start: Option<&str>,
+    format: Option<pgrx::JsonB>,
 ) -> std::result::Result<pg_sys::Oid, ErrorReport> {
+    let format = format.map(|format| format.0.to_string());
     Ok(create(&Request {
         target,
         server,
@@ -79,26 +86,32 @@ fn create_synced_table(
         on_drift,
         type_schema,
         on_error,
+        start,
+        format: format.as_deref(),
     })?)
 }
 
 /// What a caller asks for.
-struct Request<'a> {
-    target: &'a str,
-    server: &'a str,
-    source: &'a str,
-    consumer: &'a str,
-    tier: &'a str,
-    max_staleness: Option<pgrx::datum::Interval>,
-    columns: Option<&'a [String]>,
-    key: Option<&'a [String]>,
-    transform: Option<&'a str>,
-    filter: Option<&'a str>,
-    on_delete: &'a str,
-    on_drift: &'a str,
+pub(super) struct Request<'a> {
+    pub target: &'a str,
+    pub server: &'a str,
+    pub source: &'a str,
+    pub consumer: &'a str,
+    pub tier: &'a str,
+    pub max_staleness: Option<pgrx::datum::Interval>,
+    pub columns: Option<&'a [String]>,
+    pub key: Option<&'a [String]>,
+    pub transform: Option<&'a str>,
+    pub filter: Option<&'a str>,
+    pub on_delete: &'a str,
+    pub on_drift: &'a str,
     /// Where types of the source's own are made; else beside the table.
-    type_schema: Option<&'a str>,
-    on_error: &'a str,
+    pub type_schema: Option<&'a str>,
+    pub on_error: &'a str,
+    /// From where the partitions of topics are read.
+    pub start: Option<&'a str>,
+    /// How records of topics are read.
+    pub format: Option<&'a str>,
 }
 
 fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
@@ -110,47 +123,67 @@ fn create(request: &Request<'_>) -> Result<pg_sys::Oid> {
     check_on_error(request.on_error)?;
     OnDrift::asked(request.on_drift)?;
     check_choices(request.consumer, request.tier, request.max_staleness.as_ref())?;
-    let access = ServerAccess::for_caller(request.server)?;
+    let (server, kind) = server::for_caller(request.server)?;
+    if kind == Kind::Kafka {
+        return create_topics::create(request, server);
+    }
+    for (name, value) in [("start", request.start), ("format", request.format)] {
+        if value.is_some() {
+            return Err(OdsError::new(
+                ErrorKind::InvalidArgument,
+                format!("{name} is for tables of Kafka servers"),
+            )
+            .hint("Leave it out: the whole table is read, and then followed."));
+        }
+    }
+    let access = ServerAccess::with_mapping_of(server, foreign::current_user())?;
     let mut connection = connect_control(&access, Deadline::after(settings::connect_timeout()))?;
     refuse_unknown_encoding(&connection)?;
     let found = find_source(&mut connection, &access, request)?;
     let key = key_of(&found, request.key)?;
     let plan = plan_columns(&found, request, &key)?;
-    refuse_too_many_columns(&plan, on_delete(request)?)?;
+    refuse_too_many_columns(&plan, on_delete(request)?, Feeder::Table)?;
     let types = types::plan(&mut connection, &plan)?;
     refuse_unreadable_names(&found, &plan, &types)?;
     if request.columns.is_none() && request.transform.is_none() {
         tell_of_generated(&mut connection, &found, request.target)?;
     }
     drop(connection);
-    let table = target::prepare(
-        request.target,
-        &plan,
-        &types,
-        request.type_schema,
-        request.transform,
-        request.filter,
-        on_delete(request)?,
-    )?;
+    let table = target::prepare(request, &plan, &types, Feeder::Table)?;
     owner::as_extension_owner(|| {
         fence::record()?;
-        let stream = stream_for(&access)?;
-        let id = register(request, &found, &plan, &table, stream)?;
+        let names = StreamNames {
+            stream: access.stream.slot_name.as_deref(),
+            publication: Publication::Of(access.stream.publication.as_deref()),
+        };
+        let stream = stream_for(&access.server.name, &names)?;
+        let source = Source {
+            schema: &found.schema,
+            table: &found.name,
+            oid: found.oid,
+            newest_attnum: found.columns.iter().map(|column| column.attnum).max().unwrap_or(0),
+        };
+        let id = register(request, &source, &plan, &table, stream)?;
         register_members(id, &found)?;
         table.deferred.iter().try_for_each(|index| deferred_index::add(id, index))?;
-        execute(
-            "INSERT INTO ods.table_state (table_id, state, reason, sweep, load_started_at) \
-             VALUES ($1, 'loading', 'waiting for the stream worker', $2, pg_catalog.clock_timestamp())",
-            &[id.into(), if table.has_rows { "due" } else { "none" }.into()],
-        )?;
-        Ok(())
+        begin_loading(id, if table.has_rows { "due" } else { "none" })
     })?;
     guard::changed();
     board::wake_at_commit();
     Ok(table.relation)
 }
 
-fn on_delete(request: &Request<'_>) -> Result<OnDelete> {
+/// Has a new table loaded; `sweep` says whether rows are looked for that the source does not have.
+pub(super) fn begin_loading(table_id: i32, sweep: &str) -> Result<()> {
+    execute(
+        "INSERT INTO ods.table_state (table_id, state, reason, sweep, load_started_at) \
+         VALUES ($1, 'loading', 'waiting for the stream worker', $2, pg_catalog.clock_timestamp())",
+        &[table_id.into(), sweep.into()],
+    )?;
+    Ok(())
+}
+
+pub(super) fn on_delete(request: &Request<'_>) -> Result<OnDelete> {
     OnDelete::parse(request.on_delete).ok_or_else(|| {
         OdsError::new(
             ErrorKind::InvalidArgument,
@@ -244,8 +277,12 @@ fn find_source(
 }
 
 /// The columns of ours take places among those that a table can have.
-fn refuse_too_many_columns(plan: &[ColumnPlan], on_delete: OnDelete) -> Result<()> {
-    let room = pg_sys::MaxHeapAttributeNumber as usize - target::stamps(on_delete).len();
+pub(super) fn refuse_too_many_columns(
+    plan: &[ColumnPlan],
+    on_delete: OnDelete,
+    feeder: Feeder,
+) -> Result<()> {
+    let room = pg_sys::MaxHeapAttributeNumber as usize - target::stamps(on_delete, feeder).len();
     if plan.len() <= room {
         return Ok(());
     }
@@ -451,37 +488,62 @@ fn plan_columns(
     Ok(plan)
 }
 
+/// What the stream of a server is called where a person has chosen it.
+pub(super) struct StreamNames<'a> {
+    pub stream: Option<&'a str>,
+    pub publication: Publication<'a>,
+}
+
+/// The publication that a stream reads.
+pub(super) enum Publication<'a> {
+    /// None: the source has no such thing.
+    None,
+    /// A Postgres source's, of this name where one was chosen.
+    Of(Option<&'a str>),
+}
+
 /// The server's stream, made now if this is its first table.
-fn stream_for(access: &ServerAccess) -> Result<i32> {
+pub(super) fn stream_for(server: &str, names: &StreamNames<'_>) -> Result<i32> {
+    let (has_publication, publication) = match names.publication {
+        Publication::None => (false, None),
+        Publication::Of(name) => (true, name),
+    };
     // Two calls at once must not make two streams, nor one be made while the last table leaves.
     execute("LOCK TABLE ods.stream IN SHARE ROW EXCLUSIVE MODE", &[])?;
     execute(
         "INSERT INTO ods.stream (server_name, stream_name, publication_name, publication_made_by_ods) \
-         SELECT $1::pg_catalog.name, coalesce($2, 'ods_' || n.id), coalesce($3, 'ods_' || n.id), $3 IS NULL \
+         SELECT $1::pg_catalog.name, coalesce($2, 'ods_' || n.id), CASE WHEN $4 THEN coalesce($3, 'ods_' || n.id) END, $3 IS NULL \
          FROM (SELECT pg_catalog.left(pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', ''), 16) AS id) n \
          WHERE NOT EXISTS (SELECT FROM ods.stream s WHERE s.server_name = $1::pg_catalog.name)",
-        &[
-            access.server.name.as_str().into(),
-            access.stream.slot_name.as_deref().into(),
-            access.stream.publication.as_deref().into(),
-        ],
+        &[server.into(), names.stream.into(), publication.into(), has_publication.into()],
     )?;
     execute(
         "INSERT INTO ods.stream_position (stream_id) SELECT s.stream_id FROM ods.stream s \
          WHERE s.server_name = $1::pg_catalog.name ON CONFLICT DO NOTHING",
-        &[access.server.name.as_str().into()],
+        &[server.into()],
     )?;
     Spi::get_one_with_args::<i32>(
         "SELECT s.stream_id FROM ods.stream s WHERE s.server_name = $1::pg_catalog.name",
-        &[access.server.name.as_str().into()],
+        &[server.into()],
     )
     .map_err(spi_error)?
     .ok_or_else(|| OdsError::new(ErrorKind::Bug, "the stream just made is not there"))
 }
 
-fn register(
+/// The source of a table, as the catalog names it.
+pub(super) struct Source<'a> {
+    /// Empty where the source has no schemas.
+    pub schema: &'a str,
+    pub table: &'a str,
+    /// 0 where the source has no such numbers.
+    pub oid: u32,
+    pub newest_attnum: i16,
+}
+
+/// Takes a table into the catalog; its id.
+pub(super) fn register(
     request: &Request<'_>,
-    source: &SourceTable,
+    source: &Source<'_>,
     plan: &[ColumnPlan],
     table: &target::Prepared,
     stream: i32,
@@ -493,8 +555,8 @@ fn register(
         &[
             table.relation.into(),
             stream.into(),
-            source.schema.as_str().into(),
-            source.name.as_str().into(),
+            source.schema.into(),
+            source.table.into(),
             pg_sys::Oid::from(source.oid).into(),
             request.transform.into(),
             table.transform_columns.clone().into(),
@@ -507,7 +569,7 @@ fn register(
             request.on_drift.into(),
             if request.columns.is_some() { "listed" } else { "all" }.into(),
             request.type_schema.into(),
-            source.columns.iter().map(|column| column.attnum).max().unwrap_or(0).into(),
+            source.newest_attnum.into(),
         ],
     )
     .map_err(spi_error)?

@@ -1,11 +1,16 @@
-//! `ods.discover`: which tables a source has, and which of them can be synced.
+//! `ods.discover`: which tables or topics a source has, and which of them can be synced.
 
 use crate::error::{OdsError, Result};
+use crate::pg::json::JsonText;
 use crate::pg::wait::Deadline;
+use crate::source::kafka;
+use crate::source::kafka::access::KafkaAccess;
+use crate::source::kafka::discover::Found;
 use crate::source::postgres::connect::{ServerAccess, connect_control};
 use crate::source::postgres::describe::{Selection, SourceTable, describe};
 use crate::source::postgres::local::UnknownTypes;
 use crate::source::postgres::obstacle::{Obstacle, obstacles};
+use crate::source::server::{self, Kind};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{name, pg_extern};
@@ -14,7 +19,7 @@ use std::time::Duration;
 /// A person waits for the answer; catalogs of a hundred thousand tables take their time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The tables of `server`'s source, with what a person needs to choose.
+/// The tables of `server`'s source, or its topics, with what a person needs to choose.
 #[pg_extern(volatile, parallel_unsafe)]
 #[expect(clippy::type_complexity, reason = "the columns of a SQL function")]
 fn discover(
@@ -23,7 +28,7 @@ fn discover(
     TableIterator<
         'static,
         (
-            name!(source_schema, String),
+            name!(source_schema, Option<String>),
             name!(source_table, String),
             name!(key, Option<Vec<String>>),
             name!(columns, Vec<String>),
@@ -32,30 +37,78 @@ fn discover(
             name!(syncable, bool),
             name!(reason, Option<String>),
             name!(fix, Option<String>),
+            name!(partitions, Option<i32>),
+            name!(messages_per_second, Option<f64>),
+            name!(format, Option<String>),
+            name!(sample, Option<JsonText>),
         ),
     >,
     ErrorReport,
 > {
-    let (tables, role) = tables_of(server, Deadline::after(PATIENCE))?;
-    let unknown = UnknownTypes::among(&tables)?;
-    Ok(TableIterator::new(tables.into_iter().map(move |table| {
-        let found: Vec<Obstacle> =
-            obstacles(&table, &role).into_iter().chain(unknown.obstacles(&table)).collect();
-        let key = table.key().map(<[String]>::to_vec);
-        let columns = columns_of(&table);
-        let (reason, fix) = summary(&found);
+    let deadline = Deadline::after(PATIENCE);
+    let rows = match server::for_caller(server)?.1 {
+        Kind::Postgres => tables(server, deadline)?,
+        Kind::Kafka => topics(server, deadline)?,
+    };
+    Ok(TableIterator::new(rows.into_iter().map(|row| {
+        let Found { topic, key, columns, estimated_rows, syncable, reason, fix, .. } = row.found;
+        let sample = row.found.sample.map(JsonText);
+        let (partitions, rate) = (row.found.partitions, row.found.messages_per_second);
+        let format = row.found.format;
         (
-            table.schema,
-            table.name,
+            row.schema,
+            topic,
             key,
             columns,
-            table.estimated_rows,
-            table.bytes,
-            found.is_empty(),
+            estimated_rows,
+            row.bytes,
+            syncable,
             reason,
             fix,
+            partitions,
+            rate,
+            format,
+            sample,
         )
     })))
+}
+
+/// A table or a topic; `found.topic` is the name of either.
+struct Row {
+    schema: Option<String>,
+    bytes: Option<i64>,
+    found: Found,
+}
+
+fn tables(server: &str, deadline: Deadline) -> Result<Vec<Row>> {
+    let (tables, role) = tables_of(server, deadline)?;
+    let unknown = UnknownTypes::among(&tables)?;
+    let row = |table: SourceTable| {
+        let found: Vec<Obstacle> =
+            obstacles(&table, &role).into_iter().chain(unknown.obstacles(&table)).collect();
+        let (reason, fix) = summary(&found);
+        Row {
+            bytes: table.bytes,
+            found: Found {
+                key: table.key().map(<[String]>::to_vec),
+                columns: columns_of(&table),
+                topic: table.name,
+                estimated_rows: table.estimated_rows,
+                syncable: found.is_empty(),
+                reason,
+                fix,
+                ..Found::default()
+            },
+            schema: Some(table.schema),
+        }
+    };
+    Ok(tables.into_iter().map(row).collect())
+}
+
+fn topics(server: &str, deadline: Deadline) -> Result<Vec<Row>> {
+    let found = kafka::discover::discover(KafkaAccess::for_caller(server)?, deadline)?;
+    let row = |found| Row { schema: None, bytes: None, found };
+    Ok(found.into_iter().map(row).collect())
 }
 
 fn tables_of(server: &str, deadline: Deadline) -> Result<(Vec<SourceTable>, String)> {

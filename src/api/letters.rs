@@ -2,8 +2,9 @@
 
 use crate::api::lookup;
 use crate::apply::applier::LACKS_VALUES;
-use crate::catalog::dead_letter::Key;
+use crate::catalog::dead_letter::{self, Key};
 use crate::catalog::table::{self, TableState, spi_error};
+use crate::catalog::topics;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::owner;
 use crate::worker::board;
@@ -11,7 +12,8 @@ use pgrx::PgRelation;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-/// Has the rows of parked keys read again and written: of the letters named, or of all.
+/// Has the rows of parked keys read again and written: of the letters named, or of all. Letters that came
+/// in records of topics are tried again as they came, with all that stand behind them.
 #[pg_extern(volatile, parallel_unsafe)]
 fn retry_dead_letters(
     relation: PgRelation,
@@ -34,6 +36,9 @@ fn retry(relation: &PgRelation, ids: Option<Vec<i64>>) -> Result<i64> {
                 table::resume_sql(relation.namespace(), relation.name())
             )));
         }
+        if topics::of_table(id)?.is_some() {
+            return dead_letter::ask_again(id, ids);
+        }
         let keys = keys_of(id, ids)?;
         if !keys.is_empty() {
             table::add_rereads(id, keys.iter())?;
@@ -41,10 +46,10 @@ fn retry(relation: &PgRelation, ids: Option<Vec<i64>>) -> Result<i64> {
                 table::set_state(id, TableState::Loading, Some(LACKS_VALUES), None)?;
             }
         }
-        Ok(keys)
+        Ok(keys.len())
     })?;
     board::wake_at_commit();
-    Ok(i64::try_from(keys.len()).unwrap_or(i64::MAX))
+    Ok(i64::try_from(keys).unwrap_or(i64::MAX))
 }
 
 /// The keys that letters park, with those that they came from.
@@ -98,7 +103,7 @@ fn discard(relation: &PgRelation, ids: Option<Vec<i64>>) -> Result<Vec<Dropped>>
                          SELECT d.letter_id, d.key, d.other_key FROM ods.dead_letter d \
                           WHERE d.table_id = $1 AND ($2::bigint[] IS NULL OR d.letter_id = ANY ($2)) \
                          UNION SELECT d.letter_id, d.key, d.other_key FROM ods.dead_letter d JOIN asked a \
-                           ON d.table_id = $1 AND (d.key IN (a.key, a.other_key) OR d.other_key IN (a.key, a.other_key))) \
+                           ON d.table_id = $1 AND a.key <> '{}' AND (d.key IN (a.key, a.other_key) OR d.other_key IN (a.key, a.other_key))) \
                      DELETE FROM ods.dead_letter d USING (SELECT DISTINCT letter_id FROM asked) a \
                       WHERE d.letter_id = a.letter_id RETURNING d.letter_id, d.key, d.operation, d.error",
                     None,

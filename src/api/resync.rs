@@ -1,7 +1,7 @@
 //! `ods.resync`: a table read anew over the rows that are here, and the end of that.
 
-use crate::api::lookup;
-use crate::catalog::table::{self, read_anew, spi_error};
+use crate::api::{lookup, seek};
+use crate::catalog::table::{self, SyncedTable, read_anew, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::owner;
 use crate::worker::board;
@@ -61,6 +61,11 @@ fn begin(relation: &PgRelation, rows_per_second: Option<i32>) -> Result<()> {
     }
     let id = lookup::owned_table(relation)?;
     let name = display(relation);
+    if let Some(synced) = owner::as_extension_owner(|| table::by_id(id))?
+        && synced.topics.is_some()
+    {
+        return replay(&synced, rows_per_second);
+    }
     owner::as_extension_owner(|| {
         let doing = doing(id)?;
         match doing.state.as_str() {
@@ -79,6 +84,19 @@ fn begin(relation: &PgRelation, rows_per_second: Option<i32>) -> Result<()> {
         }
         table::limit_rate(id, rows_per_second)
     })?;
+    board::wake_at_commit();
+    Ok(())
+}
+
+/// Reads the topics of a table anew. What they no longer tell stays as it is.
+fn replay(synced: &SyncedTable, rows_per_second: Option<i32>) -> Result<()> {
+    if rows_per_second.is_some() {
+        return Err(OdsError::new(
+            ErrorKind::Unsupported,
+            "rows_per_second is for tables that are read from a database, not for topics",
+        ));
+    }
+    seek::replay(synced)?;
     board::wake_at_commit();
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The synced table itself: made to fit its source, or an existing one found to fit.
 
 use crate::api::columns::Form;
+use crate::api::create::{Request, on_delete};
 use crate::api::names;
 use crate::api::types::LocalType;
 use crate::apply::statements::{OnDelete, quote_ident};
@@ -52,17 +53,25 @@ pub struct Prepared {
     pub deferred: Vec<DeferredIndex>,
 }
 
-/// Makes or adopts the table named `name`.
-pub fn prepare(
-    name: &str,
+/// What feeds a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feeder {
+    /// A table of another database.
+    Table,
+    /// Topics, whose records may be read again: rows keep which of them they are from.
+    Topics,
+}
+
+/// Makes or adopts the table that is asked for.
+pub(super) fn prepare(
+    request: &Request<'_>,
     plan: &[ColumnPlan],
     types: &[LocalType],
-    type_schema: Option<&str>,
-    transform: Option<&str>,
-    filter: Option<&str>,
-    on_delete: OnDelete,
+    feeder: Feeder,
 ) -> Result<Prepared> {
-    let (schema, table) = names::qualified(name)?;
+    let Request { type_schema, transform, filter, .. } = *request;
+    let stamps = stamps(on_delete(request)?, feeder);
+    let (schema, table) = names::qualified(request.target)?;
     let schema = match schema {
         Some(schema) => schema,
         None => Spi::get_one::<String>("SELECT pg_catalog.current_schema()::text")
@@ -94,11 +103,9 @@ pub fn prepare(
     let transformed = check_user_sql(plan, &local_types, transform, filter)?;
     let key = key_of(plan);
     let (relation, has_rows) = match existing {
-        Some(relation) => {
-            adopt(relation, &qualified, plan, transformed.as_deref(), &key, on_delete)?
-        }
+        Some(relation) => adopt(relation, &qualified, plan, transformed.as_deref(), &key, &stamps)?,
         None => {
-            (make(&qualified, plan, &local_types, transformed.as_deref(), &key, on_delete)?, false)
+            (make(&qualified, plan, &local_types, transformed.as_deref(), &key, &stamps)?, false)
         }
     };
     let deferred = match existing {
@@ -209,7 +216,7 @@ fn make(
     local_types: &[String],
     transformed: Option<&[(String, String)]>,
     key: &[String],
-    on_delete: OnDelete,
+    stamps: &[(&str, &str)],
 ) -> Result<pg_sys::Oid> {
     let mut columns: Vec<String> = match transformed {
         Some(columns) => {
@@ -228,7 +235,7 @@ fn make(
             })
             .collect(),
     };
-    columns.extend(stamps(on_delete).iter().map(|(name, kind)| format!("{name} {kind}")));
+    columns.extend(stamps.iter().map(|(name, kind)| format!("{name} {kind}")));
     let key = key.iter().map(|name| quote_ident(name)).collect::<Vec<_>>().join(", ");
     // Updates that leave indexed values alone stay on their page as long as there is room on it.
     Spi::run(&format!(
@@ -252,13 +259,16 @@ pub fn is_collation(name: &str) -> bool {
 }
 
 /// The columns that tell how fresh a row is.
-pub fn stamps(on_delete: OnDelete) -> Vec<(&'static str, &'static str)> {
+pub fn stamps(on_delete: OnDelete, feeder: Feeder) -> Vec<(&'static str, &'static str)> {
     let mut stamps = vec![
         ("_ods_committed_at", "timestamptz"),
         ("_ods_synced_at", "timestamptz NOT NULL DEFAULT pg_catalog.statement_timestamp()"),
     ];
     if on_delete == OnDelete::Mark {
         stamps.push(("_ods_deleted_at", "timestamptz"));
+    }
+    if feeder == Feeder::Topics {
+        stamps.push(("_ods_position", "bigint"));
     }
     stamps
 }
@@ -279,7 +289,7 @@ fn adopt(
     plan: &[ColumnPlan],
     transformed: Option<&[(String, String)]>,
     key: &[String],
-    on_delete: OnDelete,
+    stamps: &[(&str, &str)],
 ) -> Result<(pg_sys::Oid, bool)> {
     if guard::is_synced(relation) {
         return Err(OdsError::new(
@@ -340,7 +350,7 @@ fn adopt(
         .hint(format!("ALTER TABLE {qualified} ADD PRIMARY KEY ({list});")));
     };
     execute(&format!("ALTER TABLE {qualified} REPLICA IDENTITY USING INDEX {identity}"), &[])?;
-    for (name, kind) in stamps(on_delete) {
+    for (name, kind) in stamps {
         execute(&format!("ALTER TABLE {qualified} ADD COLUMN IF NOT EXISTS {name} {kind}"), &[])?;
     }
     // As the worker will see them: row security may hide them from the caller.

@@ -1,8 +1,9 @@
 //! Pause, resume and drop: the catalog is written here, the workers act at commit.
 
-use crate::api::lookup;
+use crate::api::{lookup, seek};
 use crate::catalog::deferred_index::{self, DeferredIndex};
 use crate::catalog::table::{TableState, execute, read_anew, resume_sql, set_state};
+use crate::catalog::topics;
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::owner;
 use crate::worker::board;
@@ -27,6 +28,7 @@ fn pause(relation: PgRelation) -> std::result::Result<(), ErrorReport> {
 fn resume(relation: PgRelation) -> std::result::Result<(), ErrorReport> {
     let name = relation.name().to_owned();
     Ok(change_state(&relation, |id, state| match state.as_str() {
+        "paused" | "failed" if topics::of_table(id)?.is_some() => seek::go_on(id),
         "paused" | "failed" => read_anew(id),
         _ => Err(OdsError::new(
             ErrorKind::WrongState,

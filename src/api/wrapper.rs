@@ -1,8 +1,10 @@
-//! The validator behind `CREATE SERVER` and `CREATE USER MAPPING`.
+//! The validators behind `CREATE SERVER` and `CREATE USER MAPPING`.
 
 use crate::error::{ErrorKind, OdsError};
 use crate::pg::foreign::{self, OptionPlace};
-use crate::source::postgres::options::{self, Author, Place};
+use crate::source::options::{Author, Place, Rules};
+use crate::source::server::Kind;
+use crate::source::{kafka, postgres};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
@@ -10,6 +12,21 @@ use pgrx::{pg_extern, pg_sys};
 #[pg_extern]
 fn postgres_validator(
     settings: Vec<Option<String>>,
+    catalog: pg_sys::Oid,
+) -> Result<(), ErrorReport> {
+    validate(&postgres::options::RULES, Kind::Postgres.wrapper(), &settings, catalog)
+}
+
+/// Checks the options of an `ods_kafka` server or user mapping; `catalog` says which.
+#[pg_extern]
+fn kafka_validator(settings: Vec<Option<String>>, catalog: pg_sys::Oid) -> Result<(), ErrorReport> {
+    validate(&kafka::options::RULES, Kind::Kafka.wrapper(), &settings, catalog)
+}
+
+fn validate(
+    rules: &Rules,
+    wrapper: &str,
+    settings: &[Option<String>],
     catalog: pg_sys::Oid,
 ) -> Result<(), ErrorReport> {
     let place = match OptionPlace::of_catalog(catalog) {
@@ -29,10 +46,10 @@ fn postgres_validator(
                 ErrorKind::InvalidArgument,
                 format!("option \"{name}\" has no place here"),
             )
-            .hint("Only servers and user mappings of ods_postgres have options.")
+            .hint(format!("Only servers and user mappings of {wrapper} have options."))
             .into());
         };
-        options::check(place, author, name, value).map_err(|refusal| {
+        rules.check(place, author, name, value).map_err(|refusal| {
             let kind = if refusal.needs_superuser {
                 ErrorKind::Forbidden
             } else {

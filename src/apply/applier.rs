@@ -3,18 +3,19 @@
 
 mod commit;
 mod followed;
+mod records;
 mod shape;
 
-pub use commit::set_aside;
+pub use commit::{Reached, set_aside};
 pub use followed::Table;
 
 use crate::apply::parked::{self, Fate, Parking};
 use crate::apply::pass::Pass;
 use crate::apply::route::Routes;
-use crate::apply::write::{self, Mode};
+use crate::apply::write;
 use crate::batch::{BatchError, Push, Stamp};
-use crate::catalog::dead_letter;
-use crate::catalog::table::{self, Resync, TableState};
+use crate::catalog::dead_letter::{self, RawRecord};
+use crate::catalog::table::{self, TableState};
 use crate::decode::change::{Change, Op};
 use crate::decode::pgoutput::Relation;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
@@ -67,6 +68,8 @@ pub struct Applier {
     /// What the memories of all loading tables hold.
     ledger: Ledger,
     kept_letter_at: Option<Instant>,
+    /// Records that told what is pending, by their numbers, where a letter may want them.
+    records: HashMap<u32, RawRecord>,
 }
 
 impl Applier {
@@ -91,6 +94,7 @@ impl Applier {
             local_lsn: None,
             ledger: Ledger::default(),
             kept_letter_at: None,
+            records: HashMap::new(),
         }
     }
 
@@ -168,6 +172,11 @@ impl Applier {
     /// One table.
     pub fn table(&mut self, id: i32) -> Option<&mut Table> {
         self.tables.get_mut(&id)
+    }
+
+    /// Whether changes of a table are applied.
+    pub fn is_followed(&self, id: i32) -> bool {
+        self.tables.get(&id).is_some_and(Table::is_followed)
     }
 
     /// Whether anything waits for a commit.
@@ -249,35 +258,48 @@ impl Applier {
         for route in 0..self.routes.of(change.relation).len() {
             let Some(route) = self.routes.of(change.relation).get(route) else { break };
             let (id, projection) = (route.table, route.projection.clone());
-            self.push_to(id, &projection, &change.op, stamp)?;
+            if let Some(error) = self.push_to(id, Some(&projection), &change.op, stamp)? {
+                self.fail(id, bad_change(error));
+            }
         }
         Ok(())
     }
 
-    fn push_to(&mut self, id: i32, projection: &[u16], op: &Op<'_>, stamp: Stamp) -> Result<()> {
+    /// Takes one change whose tuples hold the synced columns of a table and no others; or says why no
+    /// table could hold it.
+    pub fn push_row(&mut self, id: i32, op: &Op<'_>, stamp: Stamp) -> Result<Option<BatchError>> {
+        self.push_to(id, None, op, stamp)
+    }
+
+    fn push_to(
+        &mut self,
+        id: i32,
+        projection: Option<&[u16]>,
+        op: &Op<'_>,
+        stamp: Stamp,
+    ) -> Result<Option<BatchError>> {
         if self.failing.contains_key(&id) {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(None) };
         if !table.is_followed() {
-            return Ok(());
+            return Ok(None);
         }
         if let Some(memory) = &mut table.memory
             && let Err(error) = memory.remember(projection, op, stamp)
         {
-            self.fail(id, bad_change(error));
-            return Ok(());
+            return Ok(Some(error));
         }
-        match parked::may_concern(table, Some(projection), op) {
+        match parked::may_concern(table, projection, op) {
             Ok(false) => {}
             Ok(true) => match self.settle(id, projection, op, stamp) {
                 Ok(Fate::Free) => {}
-                Ok(Fate::Settled) => return Ok(()),
-                Err(error) => return self.fail_unless_passing(id, error),
+                Ok(Fate::Settled) => return Ok(None),
+                Err(error) => return self.fail_unless_passing(id, error).map(|()| None),
             },
-            Err(error) => return self.fail_unless_passing(id, error),
+            Err(error) => return self.fail_unless_passing(id, error).map(|()| None),
         }
-        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(None) };
         if self.care == Care::Guarded && table.log.is_none() {
             table.keep_log(Care::Guarded);
         }
@@ -290,13 +312,12 @@ impl Applier {
         }
         if pushed == Ok(Push::FlushFirst) {
             self.flush()?;
-            let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+            let Some(table) = self.tables.get_mut(&id) else { return Ok(None) };
             before = 0;
             pushed = table.push(projection, op, stamp);
         }
         if let Err(error) = pushed {
-            self.fail(id, bad_change(error));
-            return Ok(());
+            return Ok(Some(error));
         }
         self.pending_rows += 1;
         let after = self.tables.get(&id).map_or(0, |table| table.batch.bytes());
@@ -304,14 +325,20 @@ impl Applier {
         if self.is_full() {
             self.flush()?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Settles a change that may concern a parked key.
-    fn settle(&mut self, id: i32, projection: &[u16], op: &Op<'_>, stamp: Stamp) -> Result<Fate> {
+    fn settle(
+        &mut self,
+        id: i32,
+        projection: Option<&[u16]>,
+        op: &Op<'_>,
+        stamp: Stamp,
+    ) -> Result<Fate> {
         self.open();
         let Some(table) = self.tables.get_mut(&id) else { return Ok(Fate::Settled) };
-        let fate = parked::settle(table, Some(projection), op, stamp)?;
+        let fate = parked::settle(table, projection, op, stamp)?;
         if fate == Fate::Settled {
             self.check_letters(id);
         }
@@ -353,37 +380,52 @@ impl Applier {
                 }
                 continue;
             }
-            if let Some(memory) = &mut table.memory {
-                memory.remember_truncate(stamp);
-            }
-            if !table.parking.is_empty() {
-                table.parking.clear();
-                self.open();
-                dead_letter::forget_all(id)?;
-            }
-            let Some(table) = self.tables.get_mut(&id) else { continue };
-            let Some(sql) = table.target.shape.delete_all() else { continue };
-            self.open();
-            let Some(table) = self.tables.get_mut(&id) else { continue };
-            let target = &table.target;
-            let empty = || {
-                let Some(_pass) = Pass::take(target)? else { return Ok(()) };
-                let _writing = Writing::allow(target.relation);
-                Spi::run(&sql).map_err(table::spi_error)
-            };
-            let emptied = match self.care {
-                Care::Fast => xact::caught(empty),
-                Care::Guarded => subxact::run(empty),
-            };
-            match emptied {
-                Ok(()) => {}
-                Err(error) if self.care == Care::Guarded && error.kind.retry() == Retry::Never => {
-                    self.fail(id, error);
-                }
-                Err(error) => return Err(error),
-            }
+            self.empty_now(id, stamp)?;
         }
         Ok(reads_anew)
+    }
+
+    /// Empties one table: a barrier in the order of changes.
+    pub fn empty(&mut self, id: i32, stamp: Stamp) -> Result<()> {
+        self.flush()?;
+        let is_followed = self.tables.get(&id).is_some_and(Table::is_followed);
+        if is_followed && !self.failing.contains_key(&id) {
+            self.empty_now(id, stamp)?;
+        }
+        Ok(())
+    }
+
+    fn empty_now(&mut self, id: i32, stamp: Stamp) -> Result<()> {
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        if let Some(memory) = &mut table.memory {
+            memory.remember_truncate(stamp);
+        }
+        if !table.parking.is_empty() {
+            table.parking.clear();
+            self.open();
+            dead_letter::forget_all(id)?;
+        }
+        self.open();
+        let Some(table) = self.tables.get_mut(&id) else { return Ok(()) };
+        let before = stamp.position.filter(|_| table.is_replaying);
+        let Some(sql) = table.target.shape.delete_all(before) else { return Ok(()) };
+        let target = &table.target;
+        let empty = || {
+            let Some(_pass) = Pass::take(target)? else { return Ok(()) };
+            let _writing = Writing::allow(target.relation);
+            Spi::run(&sql).map_err(table::spi_error)
+        };
+        let emptied = match self.care {
+            Care::Fast => xact::caught(empty),
+            Care::Guarded => subxact::run(empty),
+        };
+        match emptied {
+            Err(error) if self.care == Care::Guarded && error.kind.retry() == Retry::Never => {
+                self.fail(id, error);
+                Ok(())
+            }
+            emptied => emptied,
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -415,13 +457,7 @@ impl Applier {
                 table.batch.clear();
                 continue;
             }
-            let mode = match table.synced.state {
-                TableState::Loading => match table.synced.resync {
-                    Resync::None => Mode::Loading,
-                    Resync::Asked => Mode::Resync,
-                },
-                TableState::Live | TableState::Paused | TableState::Failed => Mode::Live,
-            };
+            let mode = table.mode();
             let written = match self.care {
                 Care::Fast => {
                     xact::caught(|| write::write(&mut table.target, &mut table.batch, mode))
@@ -432,6 +468,7 @@ impl Applier {
                 }
             };
             table.batch.clear();
+            table.target.unavailable.clear();
             match written {
                 Ok(written) => {
                     table.rows_applied += written.rows as i64;

@@ -7,7 +7,7 @@ use crate::apply::pass::Pass;
 use crate::apply::target::Target;
 use crate::apply::write::{self, Mode};
 use crate::batch::Stamp;
-use crate::batch::TableBatch;
+use crate::batch::{TableBatch, When};
 use crate::catalog::table::{self, OnError, Sweep, spi_error};
 use crate::decode::cell::Cell;
 use crate::error::{ErrorKind, OdsError, Result, Retry};
@@ -419,7 +419,7 @@ fn push_rows(batch: &mut TableBatch, rows: &Rows) -> Result<()> {
             None => Cell::Null,
             Some(text) => Cell::Text(text),
         });
-        batch.push_base(cells, None).map_err(|error| {
+        batch.push_base(cells, When::default()).map_err(|error| {
             OdsError::new(
                 ErrorKind::Mismatch,
                 format!("a row of the source can't be applied: {error}"),
@@ -452,7 +452,7 @@ fn push_missing(
         let old = crate::decode::change::Old::Key(row.tuple());
         let op = crate::decode::change::Op::Delete { old };
         let _ = batch
-            .push_projected(&op, Stamp { committed_at_us: 0, xid: 0 })
+            .push_projected(&op, Stamp::of_transaction(0, 0))
             .map_err(|error| OdsError::new(ErrorKind::Bug, error.to_string()))?;
     }
     Ok(())

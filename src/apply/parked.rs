@@ -9,7 +9,7 @@ use crate::apply::key_marks::KeyMarks;
 use crate::apply::write::{self, Mode};
 use crate::batch::event::{Event, Fields, Scratch};
 use crate::batch::{BatchError, Stamp, TableBatch};
-use crate::catalog::dead_letter::{self, Key, Letter, Operation, Parked};
+use crate::catalog::dead_letter::{self, Key, Letter, Operation, Parked, RawRecord};
 use crate::catalog::table::SyncedColumn;
 use crate::decode::cell::Cell;
 use crate::decode::change::{Old, Op};
@@ -118,13 +118,18 @@ impl Parking {
     }
 
     /// Stores and forgets with a commit what there is to store and to forget.
-    pub fn store(&mut self, table_id: i32, position: &str) -> Result<()> {
+    pub fn store(
+        &mut self,
+        table_id: i32,
+        position: &str,
+        records: &HashMap<u32, RawRecord>,
+    ) -> Result<()> {
         if !self.healed.is_empty() {
             dead_letter::heal(table_id, std::mem::take(&mut self.healed).iter())?;
         }
         self.letter_bytes = 0;
         if !self.letters.is_empty() {
-            dead_letter::add(table_id, std::mem::take(&mut self.letters), position)?;
+            dead_letter::add(table_id, std::mem::take(&mut self.letters), position, records)?;
         }
         if std::mem::take(&mut self.is_unsure) {
             self.know(dead_letter::parked(table_id)?);
@@ -287,7 +292,7 @@ fn write_whole(
         push_gone(&mut batch, table.synced.columns.len(), key_columns, &old, stamp)?;
     }
     if let Event::Insert { new } | Event::Update { new, .. } = event {
-        batch.push_base(new.cells(), Some(stamp.committed_at_us)).map_err(bad_change)?;
+        batch.push_base(new.cells(), stamp.when()).map_err(bad_change)?;
     }
     write::write(&mut table.target, &mut batch, Mode::Reconcile).map(|_| ())
 }
@@ -328,6 +333,21 @@ pub fn park_event(table: &mut Table, op: &Op<'_>, stamp: Stamp, error: &OdsError
     Ok(())
 }
 
+/// Keeps a record that can't be read, or whose row no table could hold. Without a key it parks nothing.
+pub fn park_record(table: &mut Table, key: Option<Key>, stamp: Stamp, error: &OdsError) {
+    table.parking.keep(Letter {
+        key: key.unwrap_or_default(),
+        other_key: None,
+        operation: Operation::Record,
+        new_row: None,
+        old_row: None,
+        committed_at_us: Some(stamp.committed_at_us),
+        sqlstate: Some(error.kind.sqlstate_text()),
+        error: error.message.clone(),
+        record: stamp.record,
+    });
+}
+
 /// Keeps what was read from the source of a key and can't be written: its row, or that there is none.
 pub fn park_read(table: &mut Table, key: Key, row: Option<Vec<Option<Vec<u8>>>>, error: &OdsError) {
     let named = |row: Vec<Option<Vec<u8>>>| {
@@ -349,6 +369,7 @@ pub fn park_read(table: &mut Table, key: Key, row: Option<Vec<Option<Vec<u8>>>>,
         committed_at_us: None,
         sqlstate: Some(error.kind.sqlstate_text()),
         error: error.message.clone(),
+        record: 0,
     });
 }
 
@@ -454,6 +475,7 @@ fn letter_of(
         committed_at_us: Some(stamp.committed_at_us),
         sqlstate: Some(error.kind.sqlstate_text()),
         error: error.message.clone(),
+        record: stamp.record,
     })
 }
 

@@ -64,6 +64,8 @@ pub struct Shape {
     pub on_delete: OnDelete,
     /// Whether the table has the column that marks deleted rows.
     pub has_mark: bool,
+    /// Whether rows keep where the event that made them stands.
+    pub has_position: bool,
 }
 
 /// A name as SQL.
@@ -144,7 +146,8 @@ impl Shape {
                     term
                 });
                 format!(
-                    "(SELECT {columns}, {key}, b.committed_at AS _ods_at FROM batch b{})",
+                    "(SELECT {columns}, {key}, b.committed_at AS _ods_at{} FROM batch b{})",
+                    self.position_of("b"),
                     self.filtered("b")
                 )
             }
@@ -159,8 +162,9 @@ impl Shape {
                 let columns =
                     list(self.transformed.iter(), ", ", |name| format!("s.{}", quote_ident(name)));
                 format!(
-                    "(SELECT {columns}, {}, b.committed_at AS _ods_at FROM ({}) s JOIN batch b ON {on})",
+                    "(SELECT {columns}, {}, b.committed_at AS _ods_at{} FROM ({}) s JOIN batch b ON {on})",
                     keys("s"),
+                    self.position_of("b"),
                     with_view(&source, transform),
                 )
             }
@@ -192,17 +196,21 @@ impl Shape {
     }
 
     /// Deletes, marks or keeps the rows of the keys in a batch of `k0…, committed_at`.
-    pub fn delete(&self) -> Option<String> {
-        let on = self.same_key("t", "b", "k");
+    pub fn delete(&self, age: Age) -> Option<String> {
+        let mut on = self.same_key("t", "b", "k");
+        if let Some(condition) = self.is_of_age(age, "b.position") {
+            let _ = write!(on, " AND {condition}");
+        }
         match self.on_delete {
             OnDelete::Delete => {
                 Some(format!("DELETE FROM {} t USING batch b WHERE {on}", self.table))
             }
             OnDelete::Mark => Some(format!(
                 "UPDATE {} t SET \"_ods_deleted_at\" = COALESCE(b.committed_at, pg_catalog.statement_timestamp()), \
-                 \"_ods_synced_at\" = pg_catalog.statement_timestamp() \
+                 \"_ods_synced_at\" = pg_catalog.statement_timestamp(){} \
                  FROM batch b WHERE {on} AND t.\"_ods_deleted_at\" IS NULL",
-                self.table
+                self.table,
+                if self.has_position { ", \"_ods_position\" = b.position" } else { "" }
             )),
             OnDelete::Ignore => None,
         }
@@ -229,17 +237,29 @@ impl Shape {
         )
     }
 
-    /// Deletes every row, as a TRUNCATE at the source did.
-    pub fn delete_all(&self) -> Option<String> {
-        match self.on_delete {
-            OnDelete::Delete => Some(format!("DELETE FROM {}", self.table)),
-            OnDelete::Mark => Some(format!(
-                "UPDATE {} SET \"_ods_deleted_at\" = pg_catalog.statement_timestamp(), \
-                 \"_ods_synced_at\" = pg_catalog.statement_timestamp() WHERE \"_ods_deleted_at\" IS NULL",
-                self.table
-            )),
-            OnDelete::Ignore => None,
+    /// Deletes every row, as a TRUNCATE at the source did; where `position` says where that was, those that
+    /// are no newer.
+    pub fn delete_all(&self, position: Option<i64>) -> Option<String> {
+        let condition = position
+            .filter(|_| self.has_position)
+            .and_then(|position| self.is_of_age(Age::Older, &position.to_string()));
+        let mut conditions: Vec<String> = condition.into_iter().collect();
+        let mut sql = match self.on_delete {
+            OnDelete::Delete => format!("DELETE FROM {} t", self.table),
+            OnDelete::Mark => {
+                conditions.push("t.\"_ods_deleted_at\" IS NULL".to_owned());
+                format!(
+                    "UPDATE {} t SET \"_ods_deleted_at\" = pg_catalog.statement_timestamp(), \
+                     \"_ods_synced_at\" = pg_catalog.statement_timestamp()",
+                    self.table
+                )
+            }
+            OnDelete::Ignore => return None,
+        };
+        if !conditions.is_empty() {
+            let _ = write!(sql, " WHERE {}", conditions.join(" AND "));
         }
+        Some(sql)
     }
 
     /// Deletes rows here that the filter, or a transform that yields nothing for them, turns away.
@@ -285,13 +305,41 @@ impl Shape {
         format!("INSERT INTO {} {}", self.table, self.insert_from(&condition))
     }
 
+    /// Inserts whole rows `v0…`, or has those be as told whose key is here. Only for tables without a
+    /// person's SQL.
+    pub fn upsert(&self, age: Age) -> String {
+        let keys = self.key_targets();
+        let targets = self.targets();
+        let mut set = list(targets.iter().filter(|name| !keys.contains(name)), ", ", |name| {
+            format!("{0} = excluded.{0}", quote_ident(name))
+        });
+        if !set.is_empty() {
+            set.push_str(", ");
+        }
+        set.push_str(&self.stamps("excluded.\"_ods_committed_at\"", "excluded.\"_ods_position\""));
+        let mut sql = format!(
+            "INSERT INTO {} AS t {} ON CONFLICT ({}) DO UPDATE SET {set}",
+            self.table,
+            self.insert_from(""),
+            list(&keys, ", ", |name| quote_ident(name)),
+        );
+        if let Some(condition) = self.is_of_age(age, "excluded.\"_ods_position\"") {
+            let _ = write!(sql, " WHERE {condition}");
+        }
+        sql
+    }
+
     fn insert_from(&self, condition: &str) -> String {
         let targets = self.targets();
         let into = list(&targets, ", ", |name| quote_ident(name));
         let from = list(&targets, ", ", |name| format!("r.{}", quote_ident(name)));
+        let (position, at) = match self.has_position {
+            true => (", \"_ods_position\"", ", r._ods_pos"),
+            false => ("", ""),
+        };
         format!(
-            "({into}, \"_ods_committed_at\", \"_ods_synced_at\") \
-             SELECT {from}, r._ods_at, pg_catalog.statement_timestamp() FROM {} r{condition}",
+            "({into}, \"_ods_committed_at\", \"_ods_synced_at\"{position}) \
+             SELECT {from}, r._ods_at, pg_catalog.statement_timestamp(){at} FROM {} r{condition}",
             self.rows()
         )
     }
@@ -299,7 +347,7 @@ impl Shape {
     /// Updates rows by key from whole rows `v0…`. With [`Touch::Differing`], rows that are equal
     /// already stay untouched, and keys that are equal but written differently, as 1.0 and 1.00,
     /// are written as the source has them.
-    pub fn update_whole(&self, touch: Touch) -> String {
+    pub fn update_whole(&self, touch: Touch, age: Age) -> String {
         let targets = self.targets();
         let keys = self.key_targets();
         let mut set = list(
@@ -310,7 +358,7 @@ impl Shape {
         if !set.is_empty() {
             set.push_str(", ");
         }
-        set.push_str(&self.stamps("r._ods_at"));
+        set.push_str(&self.stamps("r._ods_at", "r._ods_pos"));
         let mut sql = format!(
             "UPDATE {} t SET {set} FROM {} r WHERE {}",
             self.table,
@@ -329,12 +377,15 @@ impl Shape {
             }
             sql.push(')');
         }
+        if let Some(condition) = self.is_of_age(age, "r._ods_pos") {
+            let _ = write!(sql, " AND {condition}");
+        }
         sql
     }
 
     /// Updates rows by key, leaving alone the columns that `present` says are absent.
     /// Only for tables without a person's SQL, where each column has a target of its own.
-    pub fn update_present(&self, present: &[bool]) -> String {
+    pub fn update_present(&self, present: &[bool], age: Age) -> String {
         let mut set = list(
             self.columns.iter().enumerate().filter(|(number, column)| {
                 present[*number] && column.target.is_some() && !self.key.contains(number)
@@ -348,20 +399,40 @@ impl Shape {
         if !set.is_empty() {
             set.push_str(", ");
         }
-        set.push_str(&self.stamps("r.committed_at"));
+        set.push_str(&self.stamps("r.committed_at", "r.position"));
         let on = list(self.key.iter(), " AND ", |&column| {
             let target = self.columns[column].target.as_deref().unwrap_or_default();
             format!("t.{} = r.v{column}", quote_ident(target))
         });
-        format!("UPDATE {} t SET {set} FROM batch r WHERE {on}", self.table)
+        let mut sql = format!("UPDATE {} t SET {set} FROM batch r WHERE {on}", self.table);
+        if let Some(condition) = self.is_of_age(age, "r.position") {
+            let _ = write!(sql, " AND {condition}");
+        }
+        sql
     }
 
-    fn stamps(&self, committed_at: &str) -> String {
+    /// That a row here is no newer than the event at `position`, where that matters.
+    fn is_of_age(&self, age: Age, position: &str) -> Option<String> {
+        (age == Age::Older && self.has_position)
+            .then(|| format!("(t.\"_ods_position\" IS NULL OR t.\"_ods_position\" <= {position})"))
+    }
+
+    fn position_of(&self, batch: &str) -> String {
+        match self.has_position {
+            true => format!(", {batch}.position AS _ods_pos"),
+            false => String::new(),
+        }
+    }
+
+    fn stamps(&self, committed_at: &str, position: &str) -> String {
         let mut set = format!(
             "\"_ods_committed_at\" = {committed_at}, \"_ods_synced_at\" = pg_catalog.statement_timestamp()"
         );
         if self.has_mark {
             set.push_str(", \"_ods_deleted_at\" = NULL");
+        }
+        if self.has_position {
+            let _ = write!(set, ", \"_ods_position\" = {position}");
         }
         set
     }
@@ -418,6 +489,15 @@ impl Shape {
         let _ = write!(sql, " ORDER BY {order} LIMIT $1");
         sql
     }
+}
+
+/// Which rows here an event may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Age {
+    /// Any: it comes after all that is here.
+    Any,
+    /// Those that are no newer than it: what was read before is read again.
+    Older,
 }
 
 /// Which rows an update may touch.

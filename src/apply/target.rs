@@ -1,6 +1,6 @@
 //! One synced table as the applier writes it: its row types and prepared statements.
 
-use crate::apply::statements::{Column, OnDelete, Shape, Touch, quote_ident};
+use crate::apply::statements::{Age, Column, OnDelete, Shape, Touch, quote_ident};
 use crate::catalog::table::{SyncedTable, spi_error};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::row_store::{ColumnType, RowType};
@@ -8,7 +8,7 @@ use crate::pg::spi::{Connection, Statement};
 use crate::pg::{collation, encoding, relcache};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Rows a statement is planned for; a typical batch.
 const PLANNED_ROWS: f64 = 1000.0;
@@ -20,14 +20,16 @@ pub enum Kind {
     Insert,
     /// Insert rows whose key is not here.
     InsertMissing,
+    /// Insert rows, or update those whose key is here.
+    Upsert(Age),
     /// Update whole rows.
-    UpdateWhole(Touch),
+    UpdateWhole(Touch, Age),
     /// Update the present columns.
-    UpdatePresent(Vec<bool>),
+    UpdatePresent(Vec<bool>, Age),
     /// Delete rows that the filter turns away.
     DeleteFiltered,
     /// Delete by key.
-    Delete,
+    Delete(Age),
     /// Delete by the key a row had before.
     DeleteMoved,
     /// Give rows the key they have now.
@@ -45,9 +47,9 @@ pub enum Kind {
 /// The relation that a statement reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rows {
-    /// `v0…, committed_at`.
+    /// `v0…, committed_at` and, where rows keep it, `position`.
     Values,
-    /// `k0…, committed_at`.
+    /// `k0…, committed_at` and, where rows keep it, `position`.
     Keys,
     /// `o0…`.
     Origins,
@@ -62,12 +64,13 @@ impl Kind {
         match self {
             Self::Insert
             | Self::InsertMissing
-            | Self::UpdateWhole(_)
-            | Self::UpdatePresent(_)
+            | Self::Upsert(_)
+            | Self::UpdateWhole(..)
+            | Self::UpdatePresent(..)
             | Self::DeleteFiltered
             | Self::Differing
             | Self::Refused => Rows::Values,
-            Self::Delete => Rows::Keys,
+            Self::Delete(_) => Rows::Keys,
             Self::DeleteMoved => Rows::Origins,
             Self::MoveKey => Rows::Moves,
             Self::ReadLocal | Self::Present => Rows::Numbered,
@@ -102,6 +105,11 @@ pub struct Target {
     pub may_copy: bool,
     /// Whether keys that are equal are written alike, as 1.0 and 1.00 are not.
     pub keys_are_exact: bool,
+    /// How many more batches of rows that may be here or not are upserted without asking which are: most
+    /// were.
+    pub upserts: u8,
+    /// Keys of the batch for which an event left out a value that had not changed.
+    pub unavailable: HashSet<Vec<String>>,
     values: RowType,
     keys: RowType,
     origins: RowType,
@@ -173,6 +181,7 @@ impl Target {
                 OdsError::new(ErrorKind::Bug, "the catalog holds an unknown on_delete")
             })?,
             has_mark: attributes.contains_key("_ods_deleted_at"),
+            has_position: table.topics.is_some() && attributes.contains_key("_ods_position"),
         };
         let named = |prefix: &str, which: &[usize]| -> Vec<ColumnType> {
             which
@@ -192,9 +201,12 @@ impl Target {
         };
         let all: Vec<usize> = (0..types.len()).collect();
         let mut values = named("v", &all);
+        let position = || shape.has_position.then(|| extra("position", pg_sys::INT8OID));
         values.push(extra("committed_at", pg_sys::TIMESTAMPTZOID));
+        values.extend(position());
         let mut keys = named("k", &key);
         keys.push(extra("committed_at", pg_sys::TIMESTAMPTZOID));
+        keys.extend(position());
         let mut moves = named("o", &key);
         moves.extend(named("k", &key));
         let mut numbered = named("k", &key);
@@ -220,6 +232,8 @@ impl Target {
             origins: RowType::new(&named("o", &key), encoding)?,
             moves: RowType::new(&moves, encoding)?,
             numbered: RowType::new(&numbered, encoding)?,
+            upserts: 0,
+            unavailable: HashSet::new(),
             statements: HashMap::new(),
         })
     }
@@ -256,10 +270,11 @@ impl Target {
             let sql = match kind {
                 Kind::Insert => Some(self.shape.insert()),
                 Kind::InsertMissing => Some(self.shape.insert_missing()),
-                Kind::UpdateWhole(touch) => Some(self.shape.update_whole(*touch)),
-                Kind::UpdatePresent(present) => Some(self.shape.update_present(present)),
+                Kind::Upsert(age) => Some(self.shape.upsert(*age)),
+                Kind::UpdateWhole(touch, age) => Some(self.shape.update_whole(*touch, *age)),
+                Kind::UpdatePresent(present, age) => Some(self.shape.update_present(present, *age)),
                 Kind::DeleteFiltered => self.shape.delete_filtered(),
-                Kind::Delete => self.shape.delete(),
+                Kind::Delete(age) => self.shape.delete(*age),
                 Kind::DeleteMoved => Some(self.shape.delete_moved()),
                 Kind::MoveKey => Some(self.shape.move_key()),
                 Kind::ReadLocal => Some(self.shape.read_local()),

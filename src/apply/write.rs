@@ -6,10 +6,10 @@
 use crate::apply::bulk::{self, BulkRow};
 use crate::apply::chunk;
 use crate::apply::pass::Pass;
-use crate::apply::statements::{OnDelete, Touch};
+use crate::apply::statements::{Age, OnDelete, Touch};
 use crate::apply::target::{Kind, Target};
 use crate::batch::cells::{Cells, Value};
-use crate::batch::{Image, NetRow, Origin, TableBatch};
+use crate::batch::{Image, NetRow, Origin, TableBatch, When};
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::guard::Writing;
 use crate::pg::row_store::RowStore;
@@ -31,6 +31,23 @@ pub enum Mode {
     Resync,
     /// The batch says how rows must be; only those that differ are touched.
     Reconcile,
+    /// Any row may be here or not: the source tells rows whole, however often. What a row lacks here
+    /// can't be asked for.
+    Upsert,
+    /// The same of events that have been read before: they change no newer row.
+    Replay,
+}
+
+impl Mode {
+    /// Which rows here an event may change.
+    fn age(self) -> Age {
+        if self == Self::Replay { Age::Older } else { Age::Any }
+    }
+
+    /// Whether any row may be here or not.
+    fn is_upsert(self) -> bool {
+        matches!(self, Self::Upsert | Self::Replay)
+    }
 }
 
 /// What was done.
@@ -71,10 +88,10 @@ enum Held {
 /// The batch, sorted by what must be done.
 #[derive(Default)]
 struct Work<'b> {
-    deletes: Vec<(Cells<'b>, Option<i64>)>,
+    deletes: Vec<(Cells<'b>, When)>,
     moved_away: Vec<Cells<'b>>,
-    new: Vec<(Whole<'b>, Option<i64>)>,
-    here: Vec<(Whole<'b>, Option<i64>)>,
+    new: Vec<(Whole<'b>, When)>,
+    here: Vec<(Whole<'b>, When)>,
     partial: HashMap<Vec<bool>, Vec<NetRow<'b>>>,
     rereads: Vec<Vec<String>>,
     doubtful: Vec<Vec<String>>,
@@ -91,10 +108,12 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     let spi = Connection::open()?;
     let moves = if target.is_referenced { move_keys(&spi, target, batch)? } else { Moves::Net };
     let mut work = sort_out(&spi, target, batch, mode, moves)?;
-    delete(&spi, target, &work)?;
+    delete(&spi, target, &work, mode)?;
     let mut rereads = std::mem::take(&mut work.rereads);
     let doubtful = std::mem::take(&mut work.doubtful);
-    if target.shape.has_user_sql()
+    if mode.is_upsert() && !target.shape.has_user_sql() {
+        upsert(&spi, target, work.here, work.new, mode)?;
+    } else if target.shape.has_user_sql()
         || mode != Mode::Live
         || target.shape.on_delete != OnDelete::Delete
     {
@@ -103,10 +122,22 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
         write_live(&spi, target, &work)?;
     }
     for (present, rows) in &work.partial {
-        let missing = update_present(&spi, target, present, rows)?;
-        if mode == Mode::Live {
-            rereads.extend(missing);
+        let missing = update_present(&spi, target, present, rows, mode)?;
+        match mode {
+            Mode::Live => {
+                for row in missing {
+                    rereads.push(key_text(row.key, target.encoding)?);
+                }
+            }
+            Mode::Upsert | Mode::Replay => insert_present(&spi, target, &missing, &mut rereads)?,
+            Mode::Loading | Mode::Resync | Mode::Reconcile => {}
         }
+    }
+    if mode.is_upsert() && !rereads.is_empty() {
+        return Err(OdsError::new(
+            ErrorKind::Mismatch,
+            "the event leaves out values that had not changed, and the row that has them is not here",
+        ));
     }
     Ok(Written { rows, rereads, doubtful })
 }
@@ -158,7 +189,7 @@ fn sort_out<'b>(
     let mut work = Work::default();
     let completes_here = target.shape.has_user_sql();
     let mut incomplete: Vec<(NetRow<'b>, Cells<'b>)> = Vec::new();
-    work.deletes.extend(batch.orphans().map(|key| (key, None)));
+    work.deletes.extend(batch.orphans().map(|key| (key, When::default())));
     for mut row in batch.rows() {
         if moves == Moves::Done && matches!(row.origin, Origin::Moved(_)) {
             row.origin = Origin::Here;
@@ -168,15 +199,20 @@ fn sort_out<'b>(
         }
         match (row.image, row.origin) {
             (Image::Gone, Origin::Born) if mode == Mode::Live => {}
-            (Image::Gone, _) => work.deletes.push((row.key, row.committed_at_us)),
+            (Image::Gone, _) => work.deletes.push((row.key, row.when)),
             (Image::Whole(cells), Origin::Here) => {
-                work.here.push((Whole::Batch(cells), row.committed_at_us));
+                work.here.push((Whole::Batch(cells), row.when));
             }
-            (Image::Whole(cells), _) => work.new.push((Whole::Batch(cells), row.committed_at_us)),
+            (Image::Whole(cells), _) => work.new.push((Whole::Batch(cells), row.when)),
             (Image::Partial(_), Origin::Here) if !completes_here => {
                 let Image::Partial(cells) = row.image else { continue };
                 let present = cells.values().map(|value| value != Value::Absent).collect();
                 work.partial.entry(present).or_default().push(row);
+            }
+            (Image::Partial(cells), Origin::Born)
+                if mode.is_upsert() && is_told_as_far_as_it_goes(target, &row)? =>
+            {
+                work.new.push((Whole::Batch(cells), row.when));
             }
             (Image::Partial(_), Origin::Moved(from)) => incomplete.push((row, from)),
             (Image::Partial(_), _) => incomplete.push((row, row.key)),
@@ -184,6 +220,12 @@ fn sort_out<'b>(
     }
     complete(spi, target, incomplete, mode, &mut work)?;
     Ok(work)
+}
+
+/// Whether nothing is known of what an event has not told of a row: its fields are all there are.
+fn is_told_as_far_as_it_goes(target: &Target, row: &NetRow<'_>) -> Result<bool> {
+    Ok(target.unavailable.is_empty()
+        || !target.unavailable.contains(&key_text(row.key, target.encoding)?))
 }
 
 /// Takes absent values from the local rows; where there is none, or a transform has changed it,
@@ -221,7 +263,15 @@ fn complete<'b>(
         }
     }
     for (ordinal, (row, _)) in incomplete.into_iter().enumerate() {
-        let (Some(local), Image::Partial(cells)) = (local.remove(&ordinal), row.image) else {
+        let local = local.remove(&ordinal);
+        if let (None, Image::Partial(cells)) = (&local, row.image)
+            && mode.is_upsert()
+            && is_told_as_far_as_it_goes(target, &row)?
+        {
+            work.new.push((Whole::Batch(cells), row.when));
+            continue;
+        }
+        let (Some(local), Image::Partial(cells)) = (local, row.image) else {
             work.rereads.push(key_text(row.key, target.encoding)?);
             continue;
         };
@@ -237,7 +287,7 @@ fn complete<'b>(
         if mode == Mode::Resync && is_moved(&row) {
             work.doubtful.push(key_text(row.key, target.encoding)?);
         }
-        let whole = (Whole::Completed(completed), row.committed_at_us);
+        let whole = (Whole::Completed(completed), row.when);
         match row.origin {
             Origin::Here => work.here.push(whole),
             Origin::Born | Origin::Moved(_) => work.new.push(whole),
@@ -257,19 +307,20 @@ fn run_writing(
     statement.run(spi, rows)
 }
 
-fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> {
+fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>, mode: Mode) -> Result<()> {
+    let has_position = target.shape.has_position;
     let table = target.relation;
     let marks = target.shape.on_delete != OnDelete::Delete;
     let gone = work.deletes.iter().copied();
-    let moved = work.moved_away.iter().filter(|_| marks).map(|key| (*key, None));
+    let moved = work.moved_away.iter().filter(|_| marks).map(|key| (*key, When::default()));
     let keys: Vec<_> = gone.chain(moved).collect();
     if !keys.is_empty()
-        && let Some((statement, rows)) = target.statement(spi, &Kind::Delete)?
+        && let Some((statement, rows)) = target.statement(spi, &Kind::Delete(mode.age()))?
     {
         let mut store = rows.store();
-        for (key, committed_at) in &keys {
+        for (key, when) in &keys {
             let width = put_cells(&mut store, *key);
-            store.set_timestamp(width, *committed_at);
+            put_when(&mut store, width, *when, has_position);
             store.put();
         }
         run_writing(spi, table, statement, &store)?;
@@ -292,7 +343,7 @@ fn delete(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> 
 fn write_live(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<()> {
     if !work.here.is_empty() {
         let present = vec![true; target.shape.columns.len()];
-        let updated = run(spi, target, &Kind::UpdatePresent(present), &work.here)?;
+        let updated = run(spi, target, &Kind::UpdatePresent(present, Age::Any), &work.here)?;
         if updated < work.here.len() as u64 {
             run(spi, target, &Kind::InsertMissing, &work.here)?;
         }
@@ -301,16 +352,88 @@ fn write_live(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<
     let is_mixed = || work.new.iter().any(|(row, _)| matches!(row, Whole::Completed(_)));
     let may_copy = target.may_copy && (!target.converts || !is_mixed());
     if may_copy && work.new.len() >= bulk::WORTHWHILE {
-        let rows = work.new.iter().map(|(row, committed_at)| BulkRow {
-            values: Box::new(values_of(row)),
-            committed_at: *committed_at,
-        });
-        bulk::insert(target, rows)
+        bulk_insert(target, &work.new)
     } else if work.new.is_empty() {
         Ok(())
     } else {
         run(spi, target, &Kind::Insert, &work.new).map(|_| ())
     }
+}
+
+/// Writes rows that may be here or not: those that an update told, most of which are, and those that are
+/// told to be new, which most are unless they come again.
+fn upsert(
+    spi: &Connection,
+    target: &mut Target,
+    here: Vec<(Whole<'_>, When)>,
+    mut new: Vec<(Whole<'_>, When)>,
+    mode: Mode,
+) -> Result<()> {
+    // A marked row is here and counts as gone, and equal keys may be written differently.
+    let is_plain = mode == Mode::Upsert
+        && target.shape.on_delete != OnDelete::Mark
+        && target.keys_are_exact
+        && target.may_copy
+        && !new.iter().any(|(row, _)| matches!(row, Whole::Completed(_)));
+    let mut known = Vec::new();
+    if is_plain && new.len() >= bulk::WORTHWHILE && target.upserts == 0 {
+        let is_present = present(spi, target, &new)?;
+        let mut places = is_present.iter();
+        known = new.extract_if(.., |_| places.next() == Some(&true)).collect();
+        if known.len() > new.len() {
+            target.upserts = ASK_AGAIN_AFTER;
+        }
+        bulk_insert(target, &new)?;
+        new.clear();
+    } else {
+        target.upserts = target.upserts.saturating_sub(1);
+    }
+    for rows in [here, known, new] {
+        if !rows.is_empty() {
+            run(spi, target, &Kind::Upsert(mode.age()), &rows)?;
+        }
+    }
+    Ok(())
+}
+
+/// Batches that are upserted before it is asked again which of their rows are here.
+const ASK_AGAIN_AFTER: u8 = 32;
+
+/// Which of these rows have one of their key here.
+fn present(spi: &Connection, target: &mut Target, rows: &[(Whole<'_>, When)]) -> Result<Vec<bool>> {
+    let key = target.shape.key.clone();
+    let mut found = vec![false; rows.len()];
+    let Some((statement, row_type)) = target.statement(spi, &Kind::Present)? else {
+        return Ok(found);
+    };
+    let mut store = row_type.store();
+    for (ordinal, (row, _)) in (0i32..).zip(rows) {
+        let Whole::Batch(cells) = row else { continue };
+        for (column, value) in cells.values().enumerate() {
+            if let Some(place) = key.iter().position(|part| *part == column) {
+                put_value(&mut store, place, value);
+            }
+        }
+        store.set_int(key.len(), ordinal);
+        store.put();
+    }
+    for row in statement.rows(spi, &store)? {
+        let ordinal: Option<usize> =
+            row.first().and_then(|text| text.as_ref()?.to_str().ok()?.parse().ok());
+        if let Some(flag) = ordinal.and_then(|ordinal| found.get_mut(ordinal)) {
+            *flag = true;
+        }
+    }
+    Ok(found)
+}
+
+fn bulk_insert(target: &Target, rows: &[(Whole<'_>, When)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows =
+        rows.iter().map(|(row, when)| BulkRow { values: Box::new(values_of(row)), when: *when });
+    bulk::insert(target, rows)
 }
 
 /// The careful way: nothing is assumed of the rows that are here.
@@ -323,7 +446,7 @@ fn write_checked(spi: &Connection, target: &mut Target, work: &Work<'_>, mode: M
             continue;
         }
         run(spi, target, &Kind::DeleteFiltered, rows)?;
-        run(spi, target, &Kind::UpdateWhole(touch), rows)?;
+        run(spi, target, &Kind::UpdateWhole(touch, mode.age()), rows)?;
         if !may_be_missing {
             run(spi, target, &Kind::InsertMissing, rows)?;
         }
@@ -331,22 +454,47 @@ fn write_checked(spi: &Connection, target: &mut Target, work: &Work<'_>, mode: M
     Ok(())
 }
 
-/// Updates the present columns of rows; the keys of those that are not here.
-fn update_present(
+/// Inserts rows as far as they are told, unless the source has left out what had not changed: the keys
+/// of those join `rereads`.
+fn insert_present(
+    spi: &Connection,
+    target: &mut Target,
+    rows: &[NetRow<'_>],
+    rereads: &mut Vec<Vec<String>>,
+) -> Result<()> {
+    let mut new = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row.image {
+            Image::Partial(cells) if is_told_as_far_as_it_goes(target, row)? => {
+                new.push((Whole::Batch(cells), row.when));
+            }
+            _ => rereads.push(key_text(row.key, target.encoding)?),
+        }
+    }
+    if !new.is_empty() {
+        run(spi, target, &Kind::InsertMissing, &new)?;
+    }
+    Ok(())
+}
+
+/// Updates the present columns of rows; those that are not here.
+fn update_present<'b>(
     spi: &Connection,
     target: &mut Target,
     present: &[bool],
-    rows: &[NetRow<'_>],
-) -> Result<Vec<Vec<String>>> {
+    rows: &[NetRow<'b>],
+    mode: Mode,
+) -> Result<Vec<NetRow<'b>>> {
+    let has_position = target.shape.has_position;
     let table = target.relation;
-    let kind = Kind::UpdatePresent(present.to_vec());
+    let kind = Kind::UpdatePresent(present.to_vec(), mode.age());
     let Some((statement, row_type)) = target.statement(spi, &kind)? else { return Ok(Vec::new()) };
     let updated = {
         let mut store = row_type.store();
         for row in rows {
             if let Image::Partial(cells) = row.image {
                 let width = put_cells(&mut store, cells);
-                store.set_timestamp(width, row.committed_at_us);
+                put_when(&mut store, width, row.when, has_position);
                 store.put();
             }
         }
@@ -364,11 +512,8 @@ fn update_present(
             *flag = false;
         }
     }
-    keys.iter()
-        .zip(missing)
-        .filter(|(_, missing)| *missing)
-        .map(|(key, _)| key_text(*key, target.encoding))
-        .collect()
+    let missing = rows.iter().zip(missing).filter(|(_, missing)| *missing);
+    Ok(missing.map(|(row, _)| *row).collect())
 }
 
 fn read_local(
@@ -393,12 +538,13 @@ fn run(
     spi: &Connection,
     target: &mut Target,
     kind: &Kind,
-    rows: &[(Whole<'_>, Option<i64>)],
+    rows: &[(Whole<'_>, When)],
 ) -> Result<u64> {
+    let has_position = target.shape.has_position;
     let table = target.relation;
     let Some((statement, row_type)) = target.statement(spi, kind)? else { return Ok(0) };
     let mut store = row_type.store();
-    for (row, committed_at) in rows {
+    for (row, when) in rows {
         let width = match row {
             Whole::Batch(cells) => put_cells(&mut store, *cells),
             Whole::Completed(values) => {
@@ -414,10 +560,18 @@ fn run(
                 values.len()
             }
         };
-        store.set_timestamp(width, *committed_at);
+        put_when(&mut store, width, *when, has_position);
         store.put();
     }
     run_writing(spi, table, statement, &store)
+}
+
+/// Sets the columns behind the leading ones: when an event was, and where, if the table keeps that.
+fn put_when(store: &mut RowStore<'_>, width: usize, when: When, has_position: bool) {
+    store.set_timestamp(width, when.committed_at_us);
+    if has_position {
+        store.set_long(width + 1, when.position);
+    }
 }
 
 /// Sets the leading columns of a row from cells; how many they are.

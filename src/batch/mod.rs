@@ -146,8 +146,40 @@ pub enum KeyChanges {
 pub struct Stamp {
     /// Microseconds since 2000-01-01 UTC, on the source's clock.
     pub committed_at_us: i64,
-    /// The top-level transaction, never a subtransaction: snapshots list no others.
+    /// The top-level transaction, never a subtransaction: snapshots list no others. 0 where a source
+    /// tells none.
     pub xid: u32,
+    /// The number of the record that told it, among those at hand; 0 where a source has no records.
+    pub record: u32,
+    /// Where it stands in its source's log, or in its partition, where rows keep that.
+    pub position: Option<i64>,
+}
+
+/// When and where the last event of a row was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct When {
+    /// When it was committed at the source, in microseconds since 2000-01-01 UTC on its clock; unknown
+    /// for base rows.
+    pub committed_at_us: Option<i64>,
+    /// Where it stands, as [`Stamp::position`] says.
+    pub position: Option<i64>,
+}
+
+impl Stamp {
+    /// The stamp of an event of a transaction.
+    pub fn of_transaction(committed_at_us: i64, xid: u32) -> Self {
+        Self { committed_at_us, xid, record: 0, position: None }
+    }
+
+    /// The stamp of an event that a record told.
+    pub fn of_record(committed_at_us: i64, record: u32, position: Option<i64>) -> Self {
+        Self { committed_at_us, xid: 0, record, position }
+    }
+
+    /// When and where it was.
+    pub fn when(self) -> When {
+        When { committed_at_us: Some(self.committed_at_us), position: self.position }
+    }
 }
 
 /// What became of an event.
@@ -184,7 +216,7 @@ struct Entry {
     row: Option<Row>,
     /// The row that stood here when the batch began.
     local: Local,
-    committed_at_us: Option<i64>,
+    when: When,
 }
 
 /// A row of the batch.
@@ -265,9 +297,9 @@ impl TableBatch {
     pub fn push_base<'c>(
         &mut self,
         cells: impl IntoIterator<Item = Cell<'c>>,
-        committed_at_us: Option<i64>,
+        when: When,
     ) -> Result<(), BatchError> {
-        self.undo_unless_taken(|batch| batch.base(cells.into_iter(), committed_at_us)).map(|_| ())
+        self.undo_unless_taken(|batch| batch.base(cells.into_iter(), when)).map(|_| ())
     }
 
     /// How many keys the batch touches.

@@ -9,7 +9,7 @@
 //! load is done, all gone keys are to be deleted, and rows that are put down may meet one.
 
 use super::cells::Cells;
-use super::{Entry, Local, Row, Source, TableBatch};
+use super::{Entry, Local, Row, Source, TableBatch, When};
 
 /// The net change of one key.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,9 +20,8 @@ pub struct NetRow<'a> {
     pub origin: Origin<'a>,
     /// What stands at the key now.
     pub image: Image<'a>,
-    /// When the last event here was committed, in microseconds since 2000-01-01 UTC on the
-    /// source's clock; unknown for base rows.
-    pub committed_at_us: Option<i64>,
+    /// When and where the last event here was.
+    pub when: When,
 }
 
 /// Where a row stood when the batch began.
@@ -83,7 +82,7 @@ impl TableBatch {
                 if whole { Image::Whole(cells) } else { Image::Partial(cells) }
             }
         };
-        NetRow { key: self.key_of(entry), origin, image, committed_at_us: entry.committed_at_us }
+        NetRow { key: self.key_of(entry), origin, image, when: entry.when }
     }
 }
 

@@ -3,7 +3,8 @@
 use super::cells::{self, Presence, measure};
 use super::event::{Event, Fields, OldFields};
 use super::{
-    BatchError, DeletePolicy, Entry, KeyAt, KeyChanges, Local, Push, Row, Source, Stamp, TableBatch,
+    BatchError, DeletePolicy, Entry, KeyAt, KeyChanges, Local, Push, Row, Source, Stamp,
+    TableBatch, When,
 };
 use crate::decode::cell::Cell;
 use std::hash::BuildHasher;
@@ -61,7 +62,7 @@ impl TableBatch {
         self.forget_known_key(key);
         let (image, whole) = self.write_image(new, None, None)?;
         let entry = self.entry(key, Local::Nothing);
-        self.set(entry, Some(Row { image, whole, source }), Some(stamp.committed_at_us));
+        self.set(entry, Some(Row { image, whole, source }), stamp.when());
         Ok(Push::Taken)
     }
 
@@ -85,7 +86,7 @@ impl TableBatch {
             (None, Some(_)) => Source::Nothing,
             (None, None) => Source::Local(entry),
         };
-        self.set(entry, Some(Row { image, whole, source }), Some(stamp.committed_at_us));
+        self.set(entry, Some(Row { image, whole, source }), stamp.when());
         Ok(Push::Taken)
     }
 
@@ -110,10 +111,9 @@ impl TableBatch {
             (None, Some(_)) => Source::Nothing,
             (None, None) => Source::Local(from_entry),
         };
-        let committed_at_us = Some(stamp.committed_at_us);
-        self.set(from_entry, None, committed_at_us);
+        self.set(from_entry, None, stamp.when());
         self.discard_row(to_entry);
-        self.set(to_entry, Some(Row { image, whole, source }), committed_at_us);
+        self.set(to_entry, Some(Row { image, whole, source }), stamp.when());
         self.is_closed = is_alone;
         Ok(Push::Taken)
     }
@@ -123,14 +123,14 @@ impl TableBatch {
         self.forget_known_key(key);
         let entry = self.entry(key, Local::Discarded);
         self.discard_row(entry);
-        self.set(entry, None, Some(stamp.committed_at_us));
+        self.set(entry, None, stamp.when());
         Ok(Push::Taken)
     }
 
     pub(super) fn base<'c>(
         &mut self,
         row: impl Iterator<Item = Cell<'c>>,
-        committed_at_us: Option<i64>,
+        when: When,
     ) -> Result<Push, BatchError> {
         let image = self.arena.len();
         let mut found = 0;
@@ -156,7 +156,7 @@ impl TableBatch {
                 Source::Local(entry)
             }
         };
-        self.set(entry, Some(Row { image, whole: true, source }), committed_at_us);
+        self.set(entry, Some(Row { image, whole: true, source }), when);
         Ok(Push::Taken)
     }
 
@@ -222,7 +222,7 @@ impl TableBatch {
             key: key.at,
             row: None,
             local,
-            committed_at_us: None,
+            when: When::default(),
         });
         self.table.insert_unique(key.hash, number, |&entry| self.entries[entry as usize].hash);
         number
@@ -237,10 +237,10 @@ impl TableBatch {
         key.entry.is_some() && self.shape.deletes == DeletePolicy::Keep
     }
 
-    fn set(&mut self, entry: u32, row: Option<Row>, committed_at_us: Option<i64>) {
+    fn set(&mut self, entry: u32, row: Option<Row>, when: When) {
         let entry = &mut self.entries[entry as usize];
         entry.row = row;
-        entry.committed_at_us = committed_at_us;
+        entry.when = when;
     }
 
     /// Removes the row at `entry`, and with it the local row that it continues.

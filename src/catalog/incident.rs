@@ -18,6 +18,8 @@ pub enum IncidentKind {
     Drift,
     /// An index that was set aside for a load could not be built.
     Index,
+    /// A topic has more partitions than before.
+    Partitions,
     /// A comparison found a table to differ from its source.
     Difference,
 }
@@ -30,6 +32,7 @@ impl IncidentKind {
             Self::Publication => "publication",
             Self::Drift => "drift",
             Self::Index => "index",
+            Self::Partitions => "partitions",
             Self::Difference => "difference",
         }
     }

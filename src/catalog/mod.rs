@@ -6,4 +6,5 @@ pub mod incident;
 pub mod key;
 pub mod stream;
 pub mod table;
+pub mod topics;
 pub mod verification;

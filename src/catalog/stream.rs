@@ -68,6 +68,21 @@ fn find(condition: &str, argument: DatumWithOid<'_>) -> Result<Option<Stream>> {
     })
 }
 
+/// The server of a stream and the stream's own name, if it still exists.
+pub fn names(stream_id: i32) -> Result<Option<(String, String)>> {
+    Spi::connect(|client| {
+        let mut rows = client
+            .select(
+                "SELECT server_name::pg_catalog.text, stream_name FROM ods.stream WHERE stream_id = $1",
+                Some(1),
+                &[stream_id.into()],
+            )
+            .map_err(spi_error)?;
+        let Some(row) = rows.next() else { return Ok(None) };
+        Ok(row.get::<String>(1).ok().flatten().zip(row.get::<String>(2).ok().flatten()))
+    })
+}
+
 /// Forgets a stream that feeds no table any more; false if one came meanwhile.
 pub fn remove_unused(stream_id: i32) -> Result<bool> {
     let removed = execute(

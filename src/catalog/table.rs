@@ -7,6 +7,7 @@ pub use load::*;
 pub use state::*;
 
 use super::key;
+use super::topics::{self, TopicSource};
 use crate::decode::lsn::Lsn;
 use crate::error::{ErrorKind, OdsError, Result};
 use pgrx::datum::DatumWithOid;
@@ -238,6 +239,8 @@ pub struct SyncedTable {
     pub columns: Vec<SyncedColumn>,
     /// The source's relations that feed it.
     pub members: Vec<Member>,
+    /// The topics that feed it, where a Kafka cluster is its source.
+    pub topics: Option<TopicSource>,
     /// Keys to read again.
     pub rereads: BTreeSet<Vec<String>>,
     /// When the load began, which tells one load from the next.
@@ -344,6 +347,7 @@ fn find(condition: &str, id: i32) -> Result<Vec<SyncedTable>> {
         table.columns = columns_of(table.id)?;
         table.members = members_of(table.id)?;
         table.rereads = rereads_of(table.id)?;
+        table.topics = topics::of_table(table.id)?;
     }
     Ok(tables)
 }
@@ -361,7 +365,7 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         name: need(row, "name")?,
         source_schema: need(row, "source_schema")?,
         source_table: need(row, "source_table")?,
-        source_oid: need::<pg_sys::Oid>(row, "source_oid")?.to_u32(),
+        source_oid: maybe::<pg_sys::Oid>(row, "source_oid").map_or(0, pg_sys::Oid::to_u32),
         transform: maybe(row, "transform"),
         transform_columns: maybe(row, "transform_columns").unwrap_or_default(),
         filter: maybe(row, "filter"),
@@ -380,6 +384,7 @@ fn table_of(row: &SpiHeapTupleData<'_>) -> Result<SyncedTable> {
         sweep_key: maybe(row, "sweep_key").map(key::read),
         columns: Vec::new(),
         members: Vec::new(),
+        topics: None,
         rereads: BTreeSet::new(),
         load_started: maybe(row, "load_started_at"),
         resync: if resync == "asked" { Resync::Asked } else { Resync::None },
@@ -405,7 +410,8 @@ fn columns_of(table_id: i32) -> Result<Vec<SyncedColumn>> {
                 source_name: need(&row, "source_name")?,
                 source_attnum: need(&row, "source_attnum")?,
                 source_type_modifier: need(&row, "source_type_modifier")?,
-                source_type_oid: need::<pg_sys::Oid>(&row, "source_type_oid")?.to_u32(),
+                source_type_oid: maybe::<pg_sys::Oid>(&row, "source_type_oid")
+                    .map_or(0, pg_sys::Oid::to_u32),
                 source_type: need(&row, "source_type")?,
                 local_type: need(&row, "local_type")?,
                 target_name: maybe(&row, "target_name"),

@@ -137,6 +137,12 @@ impl TupleBuf {
         Ok(())
     }
 
+    /// Empties the row and keeps its memory.
+    pub fn clear(&mut self) {
+        self.columns = 0;
+        self.cells.clear();
+    }
+
     /// The row as it stands.
     pub fn tuple(&self) -> Tuple<'_> {
         Tuple { columns: self.columns, cells: &self.cells }

@@ -3,6 +3,7 @@
 
 pub mod cell;
 pub mod change;
+pub mod kafka;
 pub mod lsn;
 pub mod pgoutput;
 

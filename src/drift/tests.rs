@@ -47,6 +47,7 @@ fn known(columns: Listed<'_>) -> SyncedTable {
         sweep_key: None,
         columns: columns.collect(),
         members: vec![],
+        topics: None,
         rereads: BTreeSet::new(),
         load_started: None,
         resync: Resync::None,

@@ -14,6 +14,7 @@ use crate::pg::{extension, relcache};
 use crate::source::postgres::connect::ServerAccess;
 use crate::source::postgres::quote::quote_literal;
 use crate::source::postgres::slot;
+use crate::source::server::{self, Kind};
 use crate::worker::board;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, Spi};
@@ -87,6 +88,8 @@ fn leave(streams: Vec<synced::Stream>, standing: Standing) -> Result<Option<Pend
     let may_drop = standing == Standing::Alone && fence::status() == Fence::Ours;
     let leaving: Vec<Leaving> = streams
         .into_iter()
+        // A Kafka cluster keeps nothing for who reads it.
+        .filter(|stream| !matches!(server::find(&stream.server), Ok((_, Kind::Kafka))))
         .map(|stream| Leaving {
             access: may_drop.then(|| ServerAccess::for_worker(&stream.server)),
             server: stream.server,

@@ -107,8 +107,8 @@ fn read_if_old() {
 /// Where the rows of a synced table come from.
 pub(super) struct Origin {
     pub server: String,
-    pub source_schema: String,
-    pub source_table: String,
+    /// A table with its schema, or topics.
+    pub source: String,
 }
 
 /// The origin of the synced table `root`, as far as the catalog tells.
@@ -119,9 +119,10 @@ pub(super) fn origin(root: Oid) -> Option<Origin> {
         (relation.oid()? == root).then_some(())?;
         Some((stream.integer()?, schema.text()?, table.text()?))
     });
-    let (stream, source_schema, source_table) = rows.into_iter().next()?;
+    let (stream, schema, table) = rows.into_iter().next()?;
     let server = streams().into_iter().find(|known| known.id == stream)?.server;
-    Some(Origin { server, source_schema, source_table })
+    let source = if schema.is_empty() { table } else { format!("{schema}.{table}") };
+    Some(Origin { server, source })
 }
 
 /// A row of `ods.stream`.

@@ -117,10 +117,11 @@ impl Memory {
     }
 
     /// Keeps a row event of the top-level transaction that `stamp` names. `projection` names, for
-    /// each synced column, its place in the source's tuple.
+    /// each synced column, its place in the source's tuple; without one, tuples hold the synced columns
+    /// and no others.
     pub fn remember(
         &mut self,
-        projection: &[u16],
+        projection: Option<&[u16]>,
         op: &Op<'_>,
         stamp: Stamp,
     ) -> Result<(), BatchError> {
@@ -129,7 +130,7 @@ impl Memory {
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         let kept = scratch
-            .read(self.shape.columns(), Some(projection), op)
+            .read(self.shape.columns(), projection, op)
             .and_then(|event| self.keep(stamp, |segment| segment.write(&event)));
         self.scratch = scratch;
         kept

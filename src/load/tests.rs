@@ -134,10 +134,10 @@ impl Reader {
     fn stream_next(&mut self, source: &Source) {
         let Some(logged) = source.log.get(self.streamed) else { return };
         let xid = (source.first_xid + self.streamed as u64) as u32;
-        let stamp = Stamp { committed_at_us: 0, xid };
+        let stamp = Stamp::of_transaction(0, xid);
         for event in &logged.events {
             with_op(event, &PROJECTION, SOURCE_COLUMNS, |op| {
-                self.memory.remember(&PROJECTION, op, stamp).unwrap();
+                self.memory.remember(Some(&PROJECTION), op, stamp).unwrap();
             });
         }
         self.streamed += 1;

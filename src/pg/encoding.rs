@@ -37,6 +37,11 @@ pub fn to_copy_from(encoding: i32) -> i32 {
     if encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32 { number_of_database() } else { encoding }
 }
 
+/// The number of UTF-8.
+pub fn utf8() -> i32 {
+    pg_sys::pg_enc::PG_UTF8 as i32
+}
+
 /// Whether this database holds text as Rust does.
 pub fn is_utf8_here() -> bool {
     number_of_database() == pg_sys::pg_enc::PG_UTF8 as i32

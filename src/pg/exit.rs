@@ -25,6 +25,21 @@ pub fn at_exit(f: impl FnOnce() + 'static) {
     unsafe { pg_sys::on_shmem_exit(Some(exiting), pg_sys::Datum::from(index)) };
 }
 
+/// Has this process end, once Postgres has left its shared memory, without what libraries have
+/// registered with the C library for its end: their threads may still be at work, and freeing under them
+/// what they use would be a crash, for which the postmaster restarts the whole server.
+pub fn without_library_handlers() {
+    // SAFETY: the callback is a function of this library, which is never unloaded. Callbacks of
+    // on_proc_exit run after those of on_shmem_exit; what others are left only closes files.
+    unsafe { pg_sys::on_proc_exit(Some(leaving), pg_sys::Datum::from(0usize)) };
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn leaving(code: std::ffi::c_int, _argument: pg_sys::Datum) {
+    // SAFETY: ends the process, as the caller is about to.
+    unsafe { libc::_exit(code) };
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn exiting(_code: std::ffi::c_int, index: pg_sys::Datum) {
     let callback = CALLBACKS

@@ -21,7 +21,6 @@ use pq_sys::{ConnStatusType, ExecStatusType, PGconn, PGresult, PostgresPollingSt
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 type Result<T> = std::result::Result<T, PqError>;
 
@@ -75,8 +74,6 @@ pub struct Connection {
     settled: bool,
 }
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
 impl Connection {
     /// Opens a connection with libpq's `parameters`, by `deadline`. Name lookup is libpq's and blocks;
     /// all else is served by the latch.
@@ -99,7 +96,7 @@ impl Connection {
         };
         // From here the connection gives the descriptor back.
         std::mem::forget(descriptor);
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let id = wait::watch_id();
         let mut connection = Self { raw, id, settled: true };
         // SAFETY: the connection is open for calls; the receiver keeps nothing.
         unsafe {

@@ -208,6 +208,12 @@ impl RowStore<'_> {
         self.values[column] = pg_sys::Datum::from(value.unwrap_or_default());
     }
 
+    /// Sets a `bigint` column.
+    pub fn set_long(&mut self, column: usize, value: Option<i64>) {
+        self.nulls[column] = value.is_none();
+        self.values[column] = pg_sys::Datum::from(value.unwrap_or_default());
+    }
+
     /// Sets an `int4` column.
     pub fn set_int(&mut self, column: usize, value: i32) {
         self.nulls[column] = false;

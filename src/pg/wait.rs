@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ffi::{c_int, c_long};
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A moment after which nobody waits any longer.
@@ -65,6 +66,12 @@ pub struct Watch {
     pub socket: c_int,
     /// What to wait for.
     pub interest: Interest,
+}
+
+/// An id for a [`Watch`] that no other has.
+pub fn watch_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Why a wait ended. More than one may hold; none holds after a timeout.

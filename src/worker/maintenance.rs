@@ -82,7 +82,7 @@ fn read_catalog() -> Result<Catalog> {
         }
         client
             .select(
-                "SELECT stream_id, server_name::pg_catalog.text, stream_name FROM ods.stream",
+                "SELECT stream_id, server_name::pg_catalog.text, CASE WHEN publication_name IS NULL THEN '' ELSE stream_name END FROM ods.stream",
                 None,
                 &[],
             )?

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod board;
 mod enums;
 mod jobs;
+mod kafka;
 mod launcher;
 mod maintenance;
 mod publication;

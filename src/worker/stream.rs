@@ -3,10 +3,12 @@
 
 use super::board::{StreamEntry, StreamState};
 use super::session::{Course, End, Opened, Session};
-use super::{STREAM, backoff, warnings};
+use super::{STREAM, backoff, kafka, warnings};
+use crate::catalog::stream;
 use crate::error::{OdsError, Result, Retry};
 use crate::fence::{self, Fence};
 use crate::pg::{bgworker, interrupt, latch, xact};
+use crate::source::server::{self, Kind};
 use pgrx::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -21,27 +23,23 @@ pub extern "C-unwind" fn ods_stream_main(index: pg_sys::Datum) {
     let name = format!("{STREAM} {}", entry.stream_id());
     bgworker::prepare_worker(Some(entry.database()), &name);
     let mut attempts = 0;
-    let mut course = Course::default();
+    let mut courses = Courses::default();
     loop {
         interrupt::check();
         interrupt::reload_config_if_asked();
         let began = Instant::now();
-        let opened = xact::catch(|| {
+        let kind = xact::catch(|| {
             if !may_connect(&entry)? {
-                return Ok(Opened::Ended(End::Wait(LOOK_AGAIN)));
+                return Ok(None);
             }
             entry.set_state(StreamState::Connecting, "");
-            Session::open(&entry, &course)
+            kind_of(entry.stream_id()).map(Some)
         });
-        // The session outlives an error in it until the transaction has been rolled back: what it
-        // holds of Postgres is given back in the right order.
-        let ended = match opened {
-            Ok(Opened::Session(mut session)) => {
-                let ended = xact::catch(|| session.run());
-                course = std::mem::take(&mut session.course);
-                ended
-            }
-            Ok(Opened::Ended(end)) => Ok(end),
+        let ended = match kind {
+            Ok(None) => Ok(End::Wait(LOOK_AGAIN)),
+            Ok(Some(None)) => Ok(End::Stop),
+            Ok(Some(Some(Kind::Postgres))) => courses.follow_postgres(&entry),
+            Ok(Some(Some(Kind::Kafka))) => courses.follow_kafka(&entry),
             Err(error) => Err(error),
         };
         match ended {
@@ -56,6 +54,48 @@ pub extern "C-unwind" fn ods_stream_main(index: pg_sys::Datum) {
                 let pause = backoff::delay(attempts);
                 report(&entry, failure);
                 latch::wait(Some(pause));
+            }
+        }
+    }
+}
+
+/// What the kind of server is that a stream reads from; none if the stream is gone.
+fn kind_of(stream_id: i32) -> Result<Option<Kind>> {
+    xact::in_transaction(|| match stream::names(stream_id)? {
+        Some((server, _)) => server::find(&server).map(|(_, kind)| Some(kind)),
+        None => Ok(None),
+    })
+}
+
+/// What each session leaves to the one after it.
+#[derive(Default)]
+struct Courses {
+    postgres: Course,
+    kafka: kafka::Course,
+}
+
+impl Courses {
+    /// A session outlives an error in it until the transaction has been rolled back: what it holds of
+    /// Postgres is given back in the right order.
+    fn follow_postgres(&mut self, entry: &StreamEntry) -> Result<End> {
+        match xact::catch(|| Session::open(entry, &self.postgres))? {
+            Opened::Ended(end) => Ok(end),
+            Opened::Session(mut session) => {
+                let ended = xact::catch(|| session.run());
+                self.postgres = std::mem::take(&mut session.course);
+                ended
+            }
+        }
+    }
+
+    /// The same for Kafka.
+    fn follow_kafka(&mut self, entry: &StreamEntry) -> Result<End> {
+        match xact::catch(|| kafka::Session::open(entry, &self.kafka))? {
+            kafka::Opened::Ended(end) => Ok(end),
+            kafka::Opened::Session(mut session) => {
+                let ended = xact::catch(|| session.run());
+                self.kafka = std::mem::take(&mut session.course);
+                ended
             }
         }
     }

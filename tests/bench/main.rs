@@ -3,7 +3,7 @@
 //! `make bench` runs this against an optimized build installed in the Postgres that `PG_CONFIG`
 //! names. What matters is a line `bench: NAME VALUE UNIT (target T)`; other lines say what was
 //! measured on the way. A missed target is printed, not an error; the exit status is 1 only when a
-//! measurement could not be made.
+//! measurement could not be made. Parts named `kafka_…` need what `scripts/kafka-parts.sh bench` fetches.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -18,8 +18,10 @@ mod support;
 
 mod bad_rows;
 mod catchup;
+mod delay;
 mod discard;
 mod initial_load;
+mod kafka;
 mod key_select;
 mod process;
 mod report;
@@ -53,6 +55,12 @@ const PARTS: &[Part] = &[
     ("resync", resync::run),
     ("worker_rss_1gb_tx", worker::memory),
     ("idle_cpu", worker::idle),
+    ("kafka_insert", kafka::insert),
+    ("kafka_update", kafka::update),
+    ("kafka_mixed", kafka::mixed),
+    ("kafka_partitions", kafka::partitions),
+    ("kafka_visible", kafka::visible),
+    ("kafka_backlog", kafka::backlog),
 ];
 
 fn main() -> ExitCode {

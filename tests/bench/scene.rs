@@ -93,7 +93,7 @@ pub fn wait_for_position(ods: &mut Client, position: &str) {
 
 /// The same settings for all: more memory, and nothing that starts by itself in the middle of a
 /// measurement.
-fn tuned(options: ClusterOptions) -> ClusterOptions {
+pub fn tuned(options: ClusterOptions) -> ClusterOptions {
     options
         .setting("shared_buffers", "1GB")
         .setting("max_wal_size", "8GB")

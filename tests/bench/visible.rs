@@ -3,6 +3,7 @@
 //! Writers and reader are threads of this process, so one clock tells. A row counts as visible when
 //! a query for new rows, asked about every 0.2 ms, has returned it; both followers are read alike.
 
+use crate::delay::{Quantiles, first_seen};
 use crate::report::{Report, Target};
 use crate::scale::Scale;
 use crate::scene::{Follower, Rivals};
@@ -19,34 +20,8 @@ const WRITERS: u64 = 4;
 /// Between two transactions of any writer.
 const PACE: Duration = Duration::from_millis(1);
 
-/// Between two looks of the reader; the kernel adds about 50 µs.
-const LOOK_AGAIN: Duration = Duration::from_micros(100);
-
 /// Until the first rows are forgotten.
 const WARM_UP: Duration = Duration::from_millis(500);
-
-/// How long rows may be on their way before the measurement fails.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-#[derive(Clone, Copy)]
-struct Quantiles {
-    p50: f64,
-    p99: f64,
-}
-
-impl Quantiles {
-    const NONE: Self = Self { p50: f64::INFINITY, p99: f64::INFINITY };
-
-    fn of(mut delays: Vec<Duration>) -> Self {
-        delays.sort_unstable();
-        let at = |percent: usize| delays[(delays.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
-        Self { p50: at(50), p99: at(99) }
-    }
-
-    fn best(self, other: Self) -> Self {
-        Self { p50: self.p50.min(other.p50), p99: self.p99.min(other.p99) }
-    }
-}
 
 /// Measures both followers in turns, each alone.
 pub fn run(scale: &Scale, report: &mut Report) {
@@ -125,7 +100,8 @@ fn measure(rivals: &Rivals, follower: Follower, first: i64, transactions: u64) -
     let committed = Mutex::new(vec![None; count]);
     let begin = Instant::now() + Duration::from_millis(100);
     let visible = thread::scope(|scope| {
-        let reader = scope.spawn(|| read(rivals, follower, first, count));
+        let reader =
+            scope.spawn(|| first_seen(&mut rivals.connect(follower), "tick", first, count));
         for writer in 0..WRITERS {
             let committed = &committed;
             scope.spawn(move || {
@@ -172,39 +148,4 @@ fn write(
         committed.push((usize::try_from(number).expect("few rows"), Instant::now()));
     }
     committed
-}
-
-/// When each row was seen first.
-fn read(rivals: &Rivals, follower: Follower, first: i64, count: usize) -> Vec<Instant> {
-    let mut client = rivals.connect(follower);
-    let select = client
-        .prepare("SELECT id FROM tick WHERE id > $1 ORDER BY id")
-        .expect("the statement is prepared");
-    let mut seen: Vec<Option<Instant>> = vec![None; count];
-    // Rows before this one were all seen: commits may come in another order than their keys.
-    let mut low = 0;
-    let mut progress = Instant::now();
-    let (mut looks, mut looking) = (0u32, Duration::ZERO);
-    while low < count {
-        let known = first + i64::try_from(low).expect("few rows") - 1;
-        let asked = Instant::now();
-        let rows = client.query(&select, &[&known]).expect("new rows are read");
-        let now = Instant::now();
-        looking += now - asked;
-        looks += 1;
-        for row in rows {
-            let number = usize::try_from(row.get::<_, i64>(0) - first).expect("a row of this run");
-            if seen[number].is_none() {
-                seen[number] = Some(now);
-                progress = now;
-            }
-        }
-        while low < count && seen[low].is_some() {
-            low += 1;
-        }
-        assert!(progress.elapsed() < PATIENCE, "{} rows never arrive", count - low);
-        thread::sleep(LOOK_AGAIN);
-    }
-    println!("  {follower:?}: {looks} looks of {:?}", looking / looks.max(1));
-    seen.into_iter().flatten().collect()
 }

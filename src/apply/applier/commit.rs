@@ -4,7 +4,7 @@
 use super::{Applier, LACKS_VALUES};
 use crate::apply::fix;
 use crate::catalog::table::{self, Resync, SyncedTable, TableState};
-use crate::catalog::{incident, stream};
+use crate::catalog::{incident, stream, topics};
 use crate::error::{ErrorKind, OdsError, Result, Retry};
 use crate::pg::{subxact, xact};
 use std::collections::BTreeSet;
@@ -17,18 +17,38 @@ const MOST_REREADS: usize = 10_000;
 pub struct Committed {
     /// Rows written by it.
     pub rows: u64,
-    /// Whether a table is to be read anew: the catalog says which.
+    /// Whether a table is to be read anew, or from another place on: the catalog says which.
     pub reads_anew: bool,
     /// Whether a table was set aside: what waited for its load to end may be done now.
     pub sets_aside: bool,
 }
 
+/// Where a stream stands behind a commit.
+#[derive(Clone, Copy, Debug)]
+pub enum Reached<'a> {
+    /// A position of the source's log, and up to when everything there is here.
+    Position { position: &'a str, fresh_as_of: Option<i64> },
+    /// Places in partitions.
+    Places(&'a [topics::Reached]),
+}
+
 impl Applier {
     /// Writes what is left, stores the position with it and commits without waiting for the disk.
     pub fn commit(&mut self, position: &str, fresh_as_of: Option<i64>) -> Result<Committed> {
+        self.commit_at(Reached::Position { position, fresh_as_of })
+    }
+
+    /// The same for any kind of position.
+    pub fn commit_at(&mut self, reached: Reached<'_>) -> Result<Committed> {
+        let position = match reached {
+            Reached::Position { position, .. } => position,
+            // Each letter has the place of its record.
+            Reached::Places(_) => "",
+        };
         self.flush()?;
         self.open();
         let mut sets_aside = false;
+        let failing: BTreeSet<i32> = self.failing.keys().copied().collect();
         for (id, error) in std::mem::take(&mut self.failing) {
             sets_aside = true;
             if let Some(table) = self.tables.get_mut(&id) {
@@ -41,7 +61,8 @@ impl Applier {
                 continue;
             }
             let parking = &mut table.parking;
-            match subxact::run(|| parking.store(*id, position)) {
+            let records = &self.records;
+            match subxact::run(|| parking.store(*id, position, records)) {
                 // What can't be kept is not lost: the table is read anew once that is mended.
                 Err(error) if error.kind.retry() == Retry::Never => {
                     set_aside(self.stream_id, *id, &table.synced, &error)?;
@@ -84,12 +105,30 @@ impl Applier {
             table.begin_memory();
             table.synced.rereads.extend(keys);
         }
-        stream::advance(self.stream_id, position, fresh_as_of)?;
+        self.records.clear();
+        let mut is_moved = false;
+        match reached {
+            Reached::Position { position, fresh_as_of } => {
+                stream::advance(self.stream_id, position, fresh_as_of)?;
+            }
+            Reached::Places(places) => {
+                // A table that is set aside goes on, one day, behind what it has committed before.
+                let kept: Vec<_> =
+                    places.iter().filter(|place| !failing.contains(&place.table)).collect();
+                is_moved = topics::advance(&kept)? < kept.len();
+            }
+        }
         self.is_open = false;
         if let Some(lsn) = xact::commit_async_then_lsn() {
             self.local_lsn = Some(lsn);
         }
-        Ok(Committed { rows: std::mem::take(&mut self.rows_written), reads_anew, sets_aside })
+        let rows = std::mem::take(&mut self.rows_written);
+        Ok(Committed { rows, reads_anew: reads_anew || is_moved, sets_aside })
+    }
+
+    /// Whether any count of rows applied is yet to be stored.
+    pub fn has_counts(&self) -> bool {
+        self.tables.values().any(|table| table.rows_applied > 0)
     }
 
     /// Adds the counts of rows applied to the catalog; part of the next commit.

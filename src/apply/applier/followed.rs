@@ -40,6 +40,8 @@ pub struct Table {
     pub read_at: Option<Instant>,
     /// Whether the source is to be asked for labels before a change is parked for want of one.
     pub(super) asks_labels: bool,
+    /// Whether its events have been read before.
+    pub(super) is_replaying: bool,
     /// Whether a column is of an enum, once that was asked.
     holds_enum: OnceCell<bool>,
 }
@@ -71,6 +73,7 @@ impl Table {
             left_out: HashSet::new(),
             read_at: None,
             asks_labels: false,
+            is_replaying: false,
             holds_enum: OnceCell::new(),
         };
         if table.synced.state == TableState::Loading {
@@ -89,14 +92,30 @@ impl Table {
         self.batch.shape().clone().with_key_changes(KeyChanges::Net).with_deletes(DeletePolicy::Net)
     }
 
-    /// Adds an event to the batch, and to the log where there is one.
+    /// What may be assumed of the rows that are here.
+    pub(super) fn mode(&self) -> Mode {
+        if self.synced.topics.is_some() {
+            return if self.is_replaying { Mode::Replay } else { Mode::Upsert };
+        }
+        match (self.synced.state, self.synced.resync) {
+            (TableState::Loading, Resync::None) => Mode::Loading,
+            (TableState::Loading, Resync::Asked) => Mode::Resync,
+            (TableState::Live | TableState::Paused | TableState::Failed, _) => Mode::Live,
+        }
+    }
+
+    /// Adds an event to the batch, and to the log where there is one. Without a projection its tuples
+    /// hold the synced columns and no others.
     pub(super) fn push(
         &mut self,
-        projection: &[u16],
+        projection: Option<&[u16]>,
         op: &Op<'_>,
         stamp: Stamp,
     ) -> std::result::Result<Push, BatchError> {
-        let pushed = self.batch.push(projection, op, stamp)?;
+        let pushed = match projection {
+            Some(projection) => self.batch.push(projection, op, stamp)?,
+            None => self.batch.push_projected(op, stamp)?,
+        };
         if pushed == Push::Taken
             && let Some(log) = &mut self.log
         {
@@ -153,9 +172,9 @@ impl Table {
         self.begin_memory();
     }
 
-    /// Remembers changes from now on.
+    /// Remembers changes from now on, where rows are read from the source beside them.
     pub(super) fn begin_memory(&mut self) {
-        if self.memory.is_none() {
+        if self.memory.is_none() && self.synced.topics.is_none() {
             self.restart_memory();
         }
     }
@@ -174,6 +193,8 @@ impl Table {
     pub(super) fn is_same_definition(&self, other: &SyncedTable) -> bool {
         let mine = &self.synced;
         mine.relation == other.relation
+            && mine.topics.as_ref().map(|topics| &topics.format)
+                == other.topics.as_ref().map(|topics| &topics.format)
             && mine.schema == other.schema
             && mine.name == other.name
             && mine.transform == other.transform

@@ -274,7 +274,7 @@ fn keys_that_cannot_be_told_are_errors() {
 #[test]
 fn values_no_text_can_hold_are_errors() {
     let mut batch = TableBatch::new(Shape::new(2, vec![0], DeletePolicy::Net).unwrap());
-    let stamp = Stamp { committed_at_us: 0, xid: 1 };
+    let stamp = Stamp::of_transaction(0, 1);
     let mut tuple = TupleBuf::new();
     tuple.push(Cell::Text(b"1")).unwrap();
     let short = Op::Insert { new: tuple.tuple() };
@@ -283,7 +283,7 @@ fn values_no_text_can_hold_are_errors() {
     assert_eq!(batch.push(&[0, 7], &short, stamp), missing);
     assert_eq!(batch.push(&[0], &short, stamp), missing);
     assert_eq!(
-        batch.push_base([Cell::Text(b"1")], None),
+        batch.push_base([Cell::Text(b"1")], When::default()),
         Err(BatchError::MissingColumn { column: 1 })
     );
     tuple.push(Cell::Text(b"a\0b")).unwrap();
@@ -297,10 +297,10 @@ fn base_rows_must_be_so() {
     let mut batch = super::model::batch(DeletePolicy::Keep);
     push_base(&mut batch, &row(1, t(5), Is::Null)).unwrap();
     assert_eq!(net(&batch).0, [(1, Here, Some((t(5), Is::Null)))]);
-    assert_eq!(batch.rows().next().unwrap().committed_at_us, None);
+    assert_eq!(batch.rows().next().unwrap().when.committed_at_us, None);
     assert_eq!(push_at(&mut batch, &rekey(1, 2, HOLE, t(6)), 77), Ok(Push::Taken));
     assert_eq!(net(&batch).0, [(1, Born, None), (2, Moved(1), Some((t(5), t(6))))]);
-    assert!(batch.rows().all(|net| net.committed_at_us == Some(77)));
+    assert!(batch.rows().all(|net| net.when.committed_at_us == Some(77)));
     assert_eq!(
         push_base(&mut batch, &row(1, HOLE, t(5))),
         Err(BatchError::AbsentValue { column: 0 })
@@ -317,14 +317,14 @@ fn the_last_event_stamps_the_row() {
     assert_eq!(push_at(&mut batch, &insert(1, 5, 6), 10), Ok(Push::Taken));
     assert_eq!(push_at(&mut batch, &update(1, t(7), HOLE), 20), Ok(Push::Taken));
     assert_eq!(push_at(&mut batch, &delete(2), 15), Ok(Push::Taken));
-    let stamps: Vec<_> = batch.rows().map(|net| net.committed_at_us).collect();
+    let stamps: Vec<_> = batch.rows().map(|net| net.when.committed_at_us).collect();
     assert_eq!(stamps, [Some(20), Some(15)]);
 }
 
 #[test]
 fn values_lie_as_c_strings() {
     let mut batch = TableBatch::new(Shape::new(2, vec![0], DeletePolicy::Net).unwrap());
-    batch.push_base([Cell::Text(b"42"), Cell::Text(b"")], None).unwrap();
+    batch.push_base([Cell::Text(b"42"), Cell::Text(b"")], When::default()).unwrap();
     let net = batch.rows().next().unwrap();
     let Image::Whole(cells) = net.image else { panic!("not whole") };
     let texts: Vec<_> = cells
@@ -358,7 +358,7 @@ fn clearing_gives_back_what_a_large_batch_took() {
     let large = vec![b'x'; 1 << 10];
     for number in 0..70_000 {
         let key = number.to_string();
-        batch.push_base([Cell::Text(key.as_bytes()), Cell::Text(&large)], None).unwrap();
+        batch.push_base([Cell::Text(key.as_bytes()), Cell::Text(&large)], When::default()).unwrap();
     }
     assert_eq!(batch.len(), 70_000);
     assert!(batch.bytes() > 70_000 * large.len());
@@ -369,7 +369,7 @@ fn clearing_gives_back_what_a_large_batch_took() {
     assert!(batch.arena.capacity() <= KEEP_BYTES);
     assert!(batch.entries.capacity() <= KEEP_ROWS);
     assert!(batch.table.capacity() <= 2 * KEEP_ROWS);
-    batch.push_base([Cell::Text(b"1"), Cell::Null], None).unwrap();
+    batch.push_base([Cell::Text(b"1"), Cell::Null], When::default()).unwrap();
     assert_eq!(batch.len(), 1);
 }
 
@@ -386,7 +386,7 @@ fn impossible_shapes_are_refused() {
 fn a_change_of_a_key_that_must_be_seen_stands_alone() {
     let shape = Shape::new(2, vec![0], DeletePolicy::Keep).unwrap();
     let mut batch = TableBatch::new(shape.with_key_changes(KeyChanges::Alone));
-    let stamp = Stamp { committed_at_us: 1, xid: 1 };
+    let stamp = Stamp::of_transaction(1, 1);
     let row = |id: &'static [u8]| {
         let mut row = TupleBuf::new();
         row.push(Cell::Text(id)).unwrap();

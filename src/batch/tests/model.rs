@@ -197,22 +197,20 @@ pub fn push_at(
     committed_at_us: i64,
 ) -> Result<Push, BatchError> {
     with_op(event, &PROJECTION, SOURCE_COLUMNS, |op| {
-        batch.push(&PROJECTION, op, Stamp { committed_at_us, xid: 1 })
+        batch.push(&PROJECTION, op, Stamp::of_transaction(committed_at_us, 1))
     })
 }
 
 /// Pushes `event` with the synced columns alone.
 pub fn push_projected(batch: &mut TableBatch, event: &Event) -> Result<Push, BatchError> {
     let identity: [u16; COLUMNS] = std::array::from_fn(|column| column as u16);
-    with_op(event, &identity, COLUMNS, |op| {
-        batch.push_projected(op, Stamp { committed_at_us: 0, xid: 1 })
-    })
+    with_op(event, &identity, COLUMNS, |op| batch.push_projected(op, Stamp::of_transaction(0, 1)))
 }
 
 pub fn push_base(batch: &mut TableBatch, row: &Row) -> Result<(), BatchError> {
     let texts = row.map(Is::text);
     let cells = row.iter().zip(&texts).map(|(value, text)| value.cell(text));
-    batch.push_base(cells, None)
+    batch.push_base(cells, When::default())
 }
 
 /// Runs `run` on the event as it comes off the wire, its columns placed by `projection`.

@@ -35,8 +35,12 @@ pub fn set_state(
     execute(
         "UPDATE ods.table_state s SET state = $2, reason = $3, fix = $4, since = pg_catalog.clock_timestamp(), \
                 fresh_as_of = CASE WHEN $2 = 'live' THEN NULL \
-                    WHEN s.state = 'live' OR (s.resync = 'asked' AND s.fresh_as_of IS NULL) THEN (SELECT p.fresh_as_of FROM ods.stream_position p \
-                         JOIN ods.synced_table t ON t.stream_id = p.stream_id WHERE t.table_id = $1) \
+                    WHEN s.state = 'live' OR (s.resync = 'asked' AND s.fresh_as_of IS NULL) THEN ( \
+                         SELECT coalesce(c.fresh_as_of, p.fresh_as_of) FROM ods.synced_table t \
+                         JOIN ods.stream_position p ON p.stream_id = t.stream_id \
+                         LEFT JOIN ods.topic_source o ON o.table_id = t.table_id \
+                         LEFT JOIN ods.connector_position c ON c.stream_id = t.stream_id AND c.connector = o.connector \
+                         WHERE t.table_id = $1) \
                     ELSE s.fresh_as_of END, \
                 resync = 'none', rows_per_second = CASE WHEN $2 <> 'live' THEN s.rows_per_second END, \
                 last_error = CASE WHEN $2 = 'failed' THEN $3 ELSE s.last_error END, \
@@ -90,6 +94,19 @@ pub fn hold_load(
             "UPDATE ods.table_state SET load_rate = coalesce(load_rate * 0.7 + $2 * 0.3, $2) WHERE table_id = $1",
             &[table_id.into(), rate.into()],
         )?;
+    }
+    Ok(is_held)
+}
+
+/// Has a table that followed its stream count as being loaded, since it can't go on for now; false if
+/// somebody is about to change its state.
+pub fn fall_behind(table_id: i32, why: &str) -> Result<bool> {
+    let is_held = held(
+        "SELECT FROM ods.table_state WHERE table_id = $1 AND state = 'live' FOR NO KEY UPDATE SKIP LOCKED",
+        &[table_id.into()],
+    )?;
+    if is_held {
+        set_state(table_id, TableState::Loading, Some(why), None)?;
     }
     Ok(is_held)
 }

@@ -14,7 +14,7 @@ fn snapshot(text: &str) -> Snapshot {
 }
 
 fn stamp(xid: u32) -> Stamp {
-    Stamp { committed_at_us: i64::from(xid) * 10, xid }
+    Stamp::of_transaction(i64::from(xid) * 10, xid)
 }
 
 fn tuple(cells: &[Cell<'_>]) -> TupleBuf {
@@ -34,7 +34,7 @@ const PROJECTION: [u16; 2] = [2, 0];
 
 fn insert(memory: &mut Memory, xid: u32, key: &str, value: &str) {
     let new = tuple(&[text(key), text("?"), text(value)]);
-    memory.remember(&PROJECTION, &Op::Insert { new: new.tuple() }, stamp(xid)).unwrap();
+    memory.remember(Some(&PROJECTION), &Op::Insert { new: new.tuple() }, stamp(xid)).unwrap();
 }
 
 fn xids(memory: &Memory, snapshot: &Snapshot) -> Vec<u32> {
@@ -83,7 +83,7 @@ fn events_come_back_projected() {
         (Op::Delete { old: Old::Whole(old) }, Op::Delete { old: Old::Whole(old_row) }),
     ];
     for (op, _) in &ops {
-        memory.remember(&PROJECTION, op, stamp(10)).unwrap();
+        memory.remember(Some(&PROJECTION), op, stamp(10)).unwrap();
     }
     memory.remember_truncate(stamp(10));
     let mut expected = vec![What::Row(Op::Insert { new: whole.tuple() })];
@@ -103,7 +103,7 @@ fn a_short_event_is_an_error_and_leaves_nothing() {
     let new = tuple(&[text("1")]);
     let op = Op::Insert { new: new.tuple() };
     assert_eq!(
-        memory.remember(&PROJECTION, &op, stamp(1)),
+        memory.remember(Some(&PROJECTION), &op, stamp(1)),
         Err(BatchError::MissingColumn { column: 0 })
     );
     assert_eq!(xids(&memory, &snapshot("1:1:")), [0; 0]);
@@ -122,7 +122,7 @@ fn touched_keys_are_old_and_new_ones() {
         Op::Update { old: Some(Old::Key(old.tuple())), new: new.tuple() },
         Op::Update { old: Some(Old::Key(kept.tuple())), new: same.tuple() },
     ] {
-        memory.remember(&PROJECTION, &op, stamp(10)).unwrap();
+        memory.remember(Some(&PROJECTION), &op, stamp(10)).unwrap();
     }
     let now = snapshot("10:10:");
     let mut touched = memory.touches(&now);

@@ -6,11 +6,12 @@ use crate::pg::foreign::ForeignServer;
 use crate::pg::libpq::Connection;
 use crate::pg::owner::as_extension_owner;
 use crate::pg::wait::Deadline;
+use crate::source::check::{Check, Status};
 use crate::source::postgres::connect::{ServerAccess, connect_control, connect_replication};
 use crate::source::postgres::describe::{Selection, SourceTable, TableKind, describe};
 use crate::source::postgres::local::{self, UnknownTypes};
 use crate::source::postgres::obstacle::obstacles;
-use crate::source::postgres::preflight::{self, Check, Facts, NamedPublication, Status};
+use crate::source::postgres::preflight::{self, Facts, NamedPublication};
 use crate::source::postgres::quote::{
     let_in, parse_qualified, quote_ident, quote_literal, quote_qualified,
 };

@@ -4,12 +4,11 @@ use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::foreign::{self, ForeignServer, ServerOption};
 use crate::pg::libpq::{Connection, PqError};
 use crate::pg::wait::Deadline;
-use crate::source::postgres::options::{self, StreamOptions};
+use crate::source::options;
+use crate::source::postgres::options::{RULES, StreamOptions};
 use crate::source::postgres::quote::{quote_ident, quote_literal};
+use crate::source::server::{self, Kind};
 use std::time::Duration;
-
-/// Name of the foreign-data wrapper whose servers are Postgres sources.
-pub const WRAPPER: &str = "ods_postgres";
 
 /// Settings of every session at the source. The first block fixes the text of values, so that a row
 /// read by the loader and the same row in the stream are equal byte for byte. Row security fails
@@ -139,7 +138,7 @@ impl ServerAccess {
             .options
             .iter()
             .chain(&self.mapping)
-            .filter(|(name, _)| options::is_for_libpq(name))
+            .filter(|(name, _)| RULES.is_for_library(name))
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         parameters.push(("fallback_application_name", "ods"));
@@ -208,40 +207,11 @@ pub fn connect_replication(access: &ServerAccess, deadline: Deadline) -> Result<
 
 /// The server called `name`, on which the current user has USAGE.
 pub fn server_for_caller(name: &str) -> Result<ForeignServer> {
-    let server = find_server(name)?;
-    let user = foreign::current_user();
-    if foreign::may_use(server.oid, user) {
-        return Ok(server);
-    }
-    let message = format!("permission denied for server \"{}\"", server.name);
-    Err(OdsError::new(ErrorKind::Forbidden, message).hint(format!(
-        "GRANT USAGE ON FOREIGN SERVER {} TO {};",
-        quote_ident(&server.name),
-        quote_ident(&foreign::role_name(user))
-    )))
+    server::of_kind(server::for_caller(name)?, Kind::Postgres)
 }
 
 fn find_server(name: &str) -> Result<ForeignServer> {
-    let Some(server) = foreign::server_by_name(name)? else {
-        return Err(OdsError::new(
-            ErrorKind::NotFound,
-            format!("server \"{name}\" does not exist"),
-        )
-        .hint(format!(
-            "CREATE SERVER {} FOREIGN DATA WRAPPER {WRAPPER} OPTIONS (host '…', dbname '…');",
-            quote_ident(name)
-        )));
-    };
-    if server.wrapper != WRAPPER {
-        let message = format!(
-            "server \"{}\" belongs to wrapper \"{}\", not to \"{WRAPPER}\"",
-            server.name, server.wrapper
-        );
-        return Err(OdsError::new(ErrorKind::InvalidArgument, message).hint(format!(
-            "SELECT srvname FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw WHERE fdwname = '{WRAPPER}';"
-        )));
-    }
-    Ok(server)
+    server::of_kind(server::find(name)?, Kind::Postgres)
 }
 
 /// The settings as the server's command line takes them; none holds a space or a backslash.

@@ -1,9 +1,9 @@
 //! What this server must have for a source: types, a conversion, room for workers.
 
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::source::check::Check;
 use crate::source::postgres::describe::{SourceTable, TypeKind};
 use crate::source::postgres::obstacle::Obstacle;
-use crate::source::postgres::preflight::Check;
 use crate::source::postgres::quote::quote_ident;
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::Spi;
@@ -211,7 +211,7 @@ fn judge_workers(facts: &LocalFacts) -> Option<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::postgres::preflight::Status;
+    use crate::source::check::Status;
 
     fn facts() -> LocalFacts {
         LocalFacts {

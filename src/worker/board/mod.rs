@@ -16,7 +16,7 @@ mod wait;
 pub use database::{DatabaseState, Entry as DatabaseEntry, JobsEntry, MaintenanceEntry};
 pub use hold::{hold_database, hold_streams, release_abandoned};
 pub use stream::{Entry as Stream, StreamEntry, StreamState, WantedStream, slots, want};
-pub use wait::{Wait, wait_until_durable};
+pub use wait::{Wait, applied, wait_until_durable};
 
 use crate::error::{ErrorKind, OdsError, Result};
 use crate::pg::shmem::{self, Layout, Region, RegionCell};

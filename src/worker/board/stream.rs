@@ -417,6 +417,11 @@ impl StreamEntry {
         }
     }
 
+    /// Up to where changes are visible here, as this stream's workers last told.
+    pub fn applied(&self) -> u64 {
+        self.slot.counters[Counter::Applied as usize].load(Ordering::Relaxed)
+    }
+
     /// Adds to the rows and upstream transactions applied.
     pub fn add_rows(&self, rows: u64, transactions: u64) {
         self.slot.counters[Counter::Rows as usize].fetch_add(rows, Ordering::Relaxed);

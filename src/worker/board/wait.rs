@@ -72,3 +72,10 @@ pub fn wait_until_durable(
         }
     }
 }
+
+/// Up to where a stream's changes are visible here; 0 where it has no worker yet.
+pub fn applied(database: Oid, stream_id: i32) -> Result<u64> {
+    let streams = stream::snapshot(database)?;
+    let found = streams.iter().find(|stream| stream.stream_id == stream_id);
+    Ok(found.map_or(0, |stream| stream.applied))
+}

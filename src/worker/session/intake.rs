@@ -104,8 +104,10 @@ impl Session<'_> {
             Message::Begin { final_lsn, committed_at_us, xid } => {
                 // Its changes may lie before the end of what was committed last.
                 self.sent_end = self.sent_end.max(Lsn(final_lsn.0.saturating_add(1)));
-                self.incoming =
-                    Some(Incoming { stamp: Stamp { committed_at_us, xid }, has_origin: false });
+                self.incoming = Some(Incoming {
+                    stamp: Stamp::of_transaction(committed_at_us, xid),
+                    has_origin: false,
+                });
                 Ok(())
             }
             Message::Commit(commit) => self.transaction_ended(commit),
@@ -212,7 +214,7 @@ impl Session<'_> {
             ));
         };
         self.sent_end = self.sent_end.max(commit.end_lsn);
-        let stamp = Stamp { committed_at_us: commit.committed_at_us, xid };
+        let stamp = Stamp::of_transaction(commit.committed_at_us, xid);
         self.incoming = Some(Incoming { stamp, has_origin: false });
         let mut replay = spill.replay().map_err(spilling)?;
         let mut count = 0usize;

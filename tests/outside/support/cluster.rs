@@ -3,16 +3,13 @@
 mod copy;
 
 use super::client;
+use super::process::{free_port, logs_dir, make_dir_for_server, run, scratch, send, spawn};
 use postgres::Client;
 use std::fs;
-use std::io;
-use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, mpsc};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -346,102 +343,4 @@ pub fn bin(program: &str) -> PathBuf {
         PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
     })
     .join(program)
-}
-
-/// The user that servers run as: this one, or `postgres` when this one is root, whom Postgres refuses.
-fn server_user() -> Option<(u32, u32)> {
-    // SAFETY: geteuid has no preconditions; getpwnam gets a NUL-terminated name, its result is read
-    // at once, and no other code of this process calls a getpw function.
-    unsafe {
-        if libc::geteuid() != 0 {
-            return None;
-        }
-        let user = libc::getpwnam(c"postgres".as_ptr());
-        assert!(!user.is_null(), "servers can't run as root, and there is no user `postgres`");
-        Some(((*user).pw_uid, (*user).pw_gid))
-    }
-}
-
-/// A folder that only this test process uses, short enough for the path of a Unix socket.
-fn scratch() -> &'static Path {
-    static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
-    SCRATCH.get_or_init(|| std::env::temp_dir().join(format!("ods-outside-{}", std::process::id())))
-}
-
-fn logs_dir() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("outside-logs")
-}
-
-fn make_dir_for_server(dir: &Path) {
-    fs::create_dir_all(dir).expect("scratch folder");
-    fs::set_permissions(scratch(), fs::Permissions::from_mode(0o755)).expect("scratch folder");
-    if let Some((uid, gid)) = server_user() {
-        chown(dir, Some(uid), Some(gid)).expect("scratch folder for the server's user");
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound address").port()
-}
-
-fn send(pid: u32, signal: i32) {
-    let pid = i32::try_from(pid).expect("a process id");
-    // SAFETY: kill takes plain numbers; the process is one that this test started.
-    unsafe { libc::kill(pid, signal) };
-}
-
-/// Runs a program to its end as the server's user; the test fails if it does.
-fn run(command: Command) -> Output {
-    let program = command.get_program().to_owned();
-    let mut command = command;
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = spawn(command).wait_with_output().expect("output of a child");
-    assert!(
-        output.status.success(),
-        "{} failed: {}",
-        program.display(),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
-}
-
-/// Starts a program as the server's user, so that it ends when this process does.
-///
-/// Linux sends the death signal when the *thread* that forked ends, and test threads end early: one
-/// thread that lives as long as the process forks for all.
-fn spawn(mut command: Command) -> Child {
-    type Job = (Command, mpsc::Sender<io::Result<Child>>);
-    static FORKER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
-
-    command.env("RUST_BACKTRACE", "0").env("LC_ALL", "C").current_dir("/");
-    for name in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGPASSWORD", "PGOPTIONS", "PGDATA"] {
-        command.env_remove(name);
-    }
-    if let Some((uid, gid)) = server_user() {
-        command.uid(uid).gid(gid);
-    }
-    // SAFETY: the closure runs between fork and exec and calls only the async-signal-safe prctl.
-    unsafe {
-        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGQUIT) {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        });
-    }
-    let forker = FORKER.get_or_init(|| {
-        let (sender, jobs) = mpsc::channel::<Job>();
-        thread::spawn(move || {
-            for (mut command, answer) in jobs {
-                let _ = answer.send(command.spawn());
-            }
-        });
-        sender
-    });
-    let (answer, child) = mpsc::channel();
-    let program = command.get_program().to_owned();
-    forker.send((command, answer)).expect("the forking thread lives");
-    child
-        .recv()
-        .expect("the forking thread answers")
-        .unwrap_or_else(|error| panic!("can't start {}: {error}", program.display()))
 }

@@ -5,5 +5,7 @@ pub mod checksum;
 pub mod client;
 pub mod cluster;
 pub mod differ;
+pub mod kafka;
 pub mod load;
 pub mod pair;
+pub mod process;

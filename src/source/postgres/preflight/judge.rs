@@ -1,7 +1,8 @@
 //! What the facts about a source mean for following it.
 
-use super::{Check, Facts, NEWEST_MAJOR, NamedPublication, OLDEST_MAJOR, Skew};
+use super::{Facts, NEWEST_MAJOR, NamedPublication, OLDEST_MAJOR, Skew};
 use crate::pg::foreign::ForeignServer;
+use crate::source::check::Check;
 use crate::source::postgres::quote::{let_in, quote_ident};
 use std::time::Duration;
 

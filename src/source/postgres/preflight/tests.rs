@@ -1,6 +1,7 @@
 use super::judge::{clock, version};
 use super::*;
 use crate::pg::foreign::ForeignServer;
+use crate::source::check::{Check, Status};
 
 fn facts() -> Facts {
     Facts {

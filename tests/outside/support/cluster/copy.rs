@@ -1,6 +1,7 @@
 //! A cluster's files: put aside and put back, dumped, and clusters made from them.
 
-use super::{Cluster, Programs, free_port, make_dir_for_server, run, scratch};
+use super::{Cluster, Programs};
+use crate::support::process::{free_port, make_dir_for_server, run, scratch};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
