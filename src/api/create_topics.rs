@@ -1,11 +1,9 @@
 //! `ods.create_synced_table` for topics of a Kafka cluster.
 
 use crate::api::columns::{self, Form, Wanted};
-use crate::api::create::{
-    Publication, Request, Source, StreamNames, begin_loading, on_delete, refuse_too_many_columns,
-    register, stream_for,
-};
+use crate::api::create::{Request, on_delete, refuse_too_many_columns};
 use crate::api::names;
+use crate::api::register::{Publication, Source, StreamNames, begin_loading, register, stream_for};
 use crate::api::target::{self, ColumnPlan, Feeder};
 use crate::api::types::LocalType;
 use crate::catalog::deferred_index;

@@ -12,6 +12,7 @@ pub mod letters;
 mod lookup;
 mod names;
 mod peek;
+mod register;
 pub mod resync;
 pub mod seek;
 pub mod skip;

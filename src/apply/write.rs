@@ -3,6 +3,8 @@
 //! The order within a table is: read what absent values need, delete, update, insert. So a value
 //! of a unique index is free before another row takes it, as far as net change allows.
 
+mod upsert;
+
 use crate::apply::bulk::{self, BulkRow};
 use crate::apply::chunk;
 use crate::apply::pass::Pass;
@@ -112,7 +114,7 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
     let mut rereads = std::mem::take(&mut work.rereads);
     let doubtful = std::mem::take(&mut work.doubtful);
     if mode.is_upsert() && !target.shape.has_user_sql() {
-        upsert(&spi, target, work.here, work.new, mode)?;
+        upsert::write(&spi, target, work.here, work.new, mode)?;
     } else if target.shape.has_user_sql()
         || mode != Mode::Live
         || target.shape.on_delete != OnDelete::Delete
@@ -129,7 +131,9 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
                     rereads.push(key_text(row.key, target.encoding)?);
                 }
             }
-            Mode::Upsert | Mode::Replay => insert_present(&spi, target, &missing, &mut rereads)?,
+            Mode::Upsert | Mode::Replay => {
+                upsert::insert_present(&spi, target, &missing, &mut rereads)?
+            }
             Mode::Loading | Mode::Resync | Mode::Reconcile => {}
         }
     }
@@ -360,73 +364,6 @@ fn write_live(spi: &Connection, target: &mut Target, work: &Work<'_>) -> Result<
     }
 }
 
-/// Writes rows that may be here or not: those that an update told, most of which are, and those that are
-/// told to be new, which most are unless they come again.
-fn upsert(
-    spi: &Connection,
-    target: &mut Target,
-    here: Vec<(Whole<'_>, When)>,
-    mut new: Vec<(Whole<'_>, When)>,
-    mode: Mode,
-) -> Result<()> {
-    // A marked row is here and counts as gone, and equal keys may be written differently.
-    let is_plain = mode == Mode::Upsert
-        && target.shape.on_delete != OnDelete::Mark
-        && target.keys_are_exact
-        && target.may_copy
-        && !new.iter().any(|(row, _)| matches!(row, Whole::Completed(_)));
-    let mut known = Vec::new();
-    if is_plain && new.len() >= bulk::WORTHWHILE && target.upserts == 0 {
-        let is_present = present(spi, target, &new)?;
-        let mut places = is_present.iter();
-        known = new.extract_if(.., |_| places.next() == Some(&true)).collect();
-        if known.len() > new.len() {
-            target.upserts = ASK_AGAIN_AFTER;
-        }
-        bulk_insert(target, &new)?;
-        new.clear();
-    } else {
-        target.upserts = target.upserts.saturating_sub(1);
-    }
-    for rows in [here, known, new] {
-        if !rows.is_empty() {
-            run(spi, target, &Kind::Upsert(mode.age()), &rows)?;
-        }
-    }
-    Ok(())
-}
-
-/// Batches that are upserted before it is asked again which of their rows are here.
-const ASK_AGAIN_AFTER: u8 = 32;
-
-/// Which of these rows have one of their key here.
-fn present(spi: &Connection, target: &mut Target, rows: &[(Whole<'_>, When)]) -> Result<Vec<bool>> {
-    let key = target.shape.key.clone();
-    let mut found = vec![false; rows.len()];
-    let Some((statement, row_type)) = target.statement(spi, &Kind::Present)? else {
-        return Ok(found);
-    };
-    let mut store = row_type.store();
-    for (ordinal, (row, _)) in (0i32..).zip(rows) {
-        let Whole::Batch(cells) = row else { continue };
-        for (column, value) in cells.values().enumerate() {
-            if let Some(place) = key.iter().position(|part| *part == column) {
-                put_value(&mut store, place, value);
-            }
-        }
-        store.set_int(key.len(), ordinal);
-        store.put();
-    }
-    for row in statement.rows(spi, &store)? {
-        let ordinal: Option<usize> =
-            row.first().and_then(|text| text.as_ref()?.to_str().ok()?.parse().ok());
-        if let Some(flag) = ordinal.and_then(|ordinal| found.get_mut(ordinal)) {
-            *flag = true;
-        }
-    }
-    Ok(found)
-}
-
 fn bulk_insert(target: &Target, rows: &[(Whole<'_>, When)]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
@@ -450,29 +387,6 @@ fn write_checked(spi: &Connection, target: &mut Target, work: &Work<'_>, mode: M
         if !may_be_missing {
             run(spi, target, &Kind::InsertMissing, rows)?;
         }
-    }
-    Ok(())
-}
-
-/// Inserts rows as far as they are told, unless the source has left out what had not changed: the keys
-/// of those join `rereads`.
-fn insert_present(
-    spi: &Connection,
-    target: &mut Target,
-    rows: &[NetRow<'_>],
-    rereads: &mut Vec<Vec<String>>,
-) -> Result<()> {
-    let mut new = Vec::with_capacity(rows.len());
-    for row in rows {
-        match row.image {
-            Image::Partial(cells) if is_told_as_far_as_it_goes(target, row)? => {
-                new.push((Whole::Batch(cells), row.when));
-            }
-            _ => rereads.push(key_text(row.key, target.encoding)?),
-        }
-    }
-    if !new.is_empty() {
-        run(spi, target, &Kind::InsertMissing, &new)?;
     }
     Ok(())
 }
