@@ -132,7 +132,7 @@ pub fn write(target: &mut Target, batch: &mut TableBatch, mode: Mode) -> Result<
                 }
             }
             Mode::Upsert | Mode::Replay => {
-                upsert::insert_present(&spi, target, &missing, &mut rereads)?
+                upsert::insert_present(&spi, target, &missing, &mut rereads)?;
             }
             Mode::Loading | Mode::Resync | Mode::Reconcile => {}
         }

@@ -216,7 +216,7 @@ impl Intake {
                 // Behind the delete it says nothing more.
                 Read::Delete(_) if is_tombstone => return Ok(None),
                 Read::Upsert(_) if comes_from.is_some() && comes_from == key => {
-                    moved = self.leaving.remove(&table)
+                    moved = self.leaving.remove(&table);
                 }
                 _ => {
                     if let Some(leaving) = self.leaving.remove(&table) {
