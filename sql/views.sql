@@ -153,7 +153,8 @@ SELECT i.at, coalesce(i.relation::text, i.table_name) AS table_name, s.server_na
  WHERE i.relation IS NULL OR pg_catalog.has_table_privilege(i.relation, 'SELECT');
 COMMENT ON VIEW ods.incidents IS 'What happened that a person may want to know, newest last, with what to do about it';
 
--- Rows of their tables are in them, so that they are for those who may read these.
+-- Rows of their tables are in them, so that they are for those who may read these. Records may hold more
+-- than the table does: they are for its owner.
 CREATE VIEW ods.dead_letters WITH (security_barrier) AS
 SELECT d.letter_id AS id,
        t.relation AS table_name,
@@ -170,11 +171,13 @@ SELECT d.letter_id AS id,
        d.topic,
        d.partition_number,
        d.record_offset,
-       d.raw_key,
-       d.raw_value,
-       d.headers,
+       CASE WHEN o.owns THEN d.raw_key END AS raw_key,
+       CASE WHEN o.owns THEN d.raw_value END AS raw_value,
+       CASE WHEN o.owns THEN d.headers END AS headers,
        d.written_at
   FROM ods.dead_letter d
   JOIN ods.synced_table t USING (table_id)
+  JOIN pg_catalog.pg_class c ON c.oid = t.relation
+  CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owns) o
  WHERE pg_catalog.has_table_privilege(t.relation, 'SELECT');
 COMMENT ON VIEW ods.dead_letters IS 'One row a change that could not be applied and is kept; its key is parked until it is retried, healed or discarded';

@@ -418,11 +418,11 @@ fn a_source_without_a_connection_to_spare_stops_no_table_that_is_loaded() {
     sync.ods().wait_until("b waits", &reason_like("b", "%older transactions%"), PATIENCE);
     let walsender = "SELECT active_pid FROM pg_replication_slots WHERE active";
     let before = admin.number(walsender);
-    // The connection that reads rows goes, and none comes in its place.
+    // The connection that reads rows, the last to have come, goes, and none comes in its place.
     admin.run(
         "ALTER ROLE replicator CONNECTION LIMIT 1;
          SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-          WHERE usename = 'replicator' AND query LIKE '%virtualtransaction%'",
+          WHERE usename = 'replicator' AND backend_type = 'client backend' ORDER BY backend_start DESC LIMIT 1",
     );
     sync.ods().wait_until(
         "b says so",

@@ -7,7 +7,7 @@ use crate::catalog::incident::{self, IncidentKind};
 use crate::catalog::stream::Stream;
 use crate::catalog::table::{self, Marks, Sweep, SyncedTable, TableState};
 use crate::drift::ask;
-use crate::error::Result;
+use crate::error::{Result, Retry};
 use crate::pg::libpq::Connection;
 use crate::pg::xact;
 use crate::source::postgres::connect::ServerAccess;
@@ -254,7 +254,14 @@ fn follow_marks(
     }
     if altered {
         let known = synced.columns.clone();
-        let connection = asking(connection, access)?;
+        let connection = match asking(connection, access) {
+            // A source that gives no further connection holds up a table that is being read, and none
+            // that follows the stream: the next heartbeat looks again.
+            Err(error) if error.kind.retry() == Retry::Backoff && !synced.misses_nothing() => {
+                return Ok(false);
+            }
+            connection => connection?,
+        };
         if let Some(look) = ask::look_over(connection, synced.source_oid)? {
             upkeep.looks.insert(synced.id, Pending { known, look, finding });
         }
