@@ -21,7 +21,7 @@ mirror=$(debian_mirror)
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
 packages=ca-certificates,postgresql-$major,postgresql-server-dev-$major,libpq-dev,libclang-dev,clang
-packages=$packages,build-essential,cmake,pkg-config,libssl-dev
+packages=$packages,build-essential,cmake,pkg-config,libssl-dev,libsasl2-dev
 
 if ! have debootstrap; then
     say "Installing debootstrap."

@@ -34,6 +34,7 @@ build_tools() {
     ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || missing+=(libclang-dev)
     have clang || ls /usr/bin/clang-[0-9]* >/dev/null 2>&1 || missing+=(clang)
     installed libssl-dev || missing+=(libssl-dev)
+    installed libsasl2-dev || missing+=(libsasl2-dev)
     installed libpq-dev || missing+=(libpq-dev)
     if [ ${#missing[@]} -gt 0 ]; then install_packages "${missing[@]}"; fi
 }
@@ -115,7 +116,7 @@ if have apt-get && have dpkg-query; then
     kafka_tools
     postgres
 else
-    warn "No apt here, so packages are yours to install: a C compiler, clang with libclang, cmake, pkg-config, OpenSSL and libpq headers, Java 17, Maven, MariaDB, Postgres $OLDEST_MAJOR to $NEWEST_MAJOR with server headers."
+    warn "No apt here, so packages are yours to install: a C compiler, clang with libclang, cmake, pkg-config, OpenSSL, SASL and libpq headers, Java 17, Maven, MariaDB, Postgres $OLDEST_MAJOR to $NEWEST_MAJOR with server headers."
     find_pg_config || die "No such Postgres found; PG_CONFIG=/path/to/pg_config names one."
 fi
 rust
