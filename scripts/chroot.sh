@@ -28,12 +28,13 @@ if ! have debootstrap; then
     as_root apt-get update -q && as_root apt-get install -y -q --no-install-recommends debootstrap ||
         die "debootstrap can't be installed."
 fi
-if [ ! -e "$root/.complete" ]; then
+# What it was made of, so that one that lacks a package by now is made anew.
+if [ "$(cat "$root/.complete" 2>/dev/null)" != "$packages" ]; then
     say "Making a Debian $suite with Postgres $major in $root."
     as_root rm -rf "$root"
     as_root debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror" >"/tmp/ods-debootstrap-$major.log" ||
         die "debootstrap failed; see /tmp/ods-debootstrap-$major.log"
-    as_root touch "$root/.complete"
+    printf "%s\n" "$packages" | as_root tee "$root/.complete" >/dev/null
 fi
 
 # Everything is in the registry before the network may be gone.
