@@ -5,8 +5,8 @@
 #
 # Maven brings them from the repository that its settings name. They are kept under ODS_KAFKA (default
 # $XDG_CACHE_HOME/ods-kafka), 600 MB; what is there already is not fetched again. Each file is compared
-# with tests/kafka/checksums.txt.
 # with tests/kafka/checksums.txt. Ends with status 77 where they can't be had.
+set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 purpose=${1:-tests}
