@@ -37,6 +37,16 @@ pub fn from_unix_us(us: i64) -> i64 {
     us - POSTGRES_EPOCH_US
 }
 
+/// Microseconds since 2000-01-01 of a time in milliseconds since 1970-01-01; none beyond what can be told.
+pub fn from_unix_ms(ms: i64) -> Option<i64> {
+    ms.checked_mul(1_000)?.checked_sub(POSTGRES_EPOCH_US)
+}
+
+/// Milliseconds since 1970-01-01 of a time in microseconds since 2000-01-01.
+pub fn to_unix_ms(us: i64) -> i64 {
+    us.div_euclid(1_000) + POSTGRES_EPOCH_US / 1_000
+}
+
 /// Up to when everything committed at the source is here.
 ///
 /// It only moves forward: a later, smaller proof says less, not otherwise.

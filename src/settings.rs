@@ -40,9 +40,12 @@ static NETWORK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 /// on a busy system and fits beside most of them.
 static MAX_RETAINED_WAL: GucSetting<i32> = GucSetting::<i32>::new(50 * 1024);
 
+/// More than a person looks through one by one: what fails so often has one cause, and the table is
+/// better read anew once that is mended.
+static MAX_DEAD_LETTERS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+
 /// In ms. Ten seconds is longer than any DDL that behaves, and within the staleness that a
 /// real-time table usually promises.
-static MAX_DEAD_LETTERS: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static LOCK_WAIT_WARNING: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 
 /// A worker that waits for a lock this many times as long lets go and begins anew: what its slot

@@ -1,6 +1,7 @@
 //! `ods.peek`: messages of a topic, decoded, and consumed by nobody.
 
 use crate::error::{ErrorKind, OdsError};
+use crate::freshness;
 use crate::pg::wait::Deadline;
 use crate::source::kafka::access::KafkaAccess;
 use crate::source::kafka::peek::{self, From};
@@ -14,8 +15,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// More messages than anybody reads, and room in memory for large ones.
 const MOST: i32 = 1_000;
-/// Milliseconds from 1970 to 2000, where Postgres counts from.
-const POSTGRES_EPOCH_MS: i64 = 946_684_800_000;
 
 /// Some messages of a topic of a Kafka server, with JSON as text. Nothing is consumed: no position
 /// moves.
@@ -68,10 +67,8 @@ fn peek_messages(
     let count = usize::try_from(messages).unwrap_or(0);
     let shown = peek::peek(access, topic, partition, from, count, Deadline::after(PATIENCE))?;
     Ok(TableIterator::new(shown.into_iter().map(|message| {
-        let at = message.at.and_then(|ms| {
-            let micros = ms.checked_sub(POSTGRES_EPOCH_MS)?.checked_mul(1_000)?;
-            TimestampWithTimeZone::try_from(micros).ok()
-        });
+        let at = message.at.and_then(freshness::from_unix_ms);
+        let at = at.and_then(|us| TimestampWithTimeZone::try_from(us).ok());
         (
             message.partition,
             message.offset,

@@ -3,13 +3,12 @@
 use super::table::{execute, spi_error};
 use super::topics::Partition;
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::freshness;
 use crate::source::postgres::quote::array_literal;
 use pgrx::prelude::*;
 use serde_json::Value as Json;
 use std::collections::HashMap;
 
-/// From 1970 to 2000, where Postgres begins to count.
-const UNIX_EPOCH_MS: i64 = 946_684_800_000;
 /// Letters that are stored by one statement.
 const AT_ONCE: usize = 1000;
 
@@ -102,7 +101,7 @@ pub fn add(
     let key_text = |key: &Key| array_literal(key.iter().map(String::as_str));
     let json_text = |row: &Option<Json>| row.as_ref().map(Json::to_string);
     let time = |us: i64| TimestampWithTimeZone::try_from(us).ok();
-    let unix_time = |ms: i64| time(ms.checked_sub(UNIX_EPOCH_MS)?.checked_mul(1000)?);
+    let unix_time = |ms: i64| time(freshness::from_unix_ms(ms)?);
     for letters in letters.chunks(AT_ONCE) {
         let told: Vec<Option<&RawRecord>> =
             letters.iter().map(|letter| records.get(&letter.record)).collect();
@@ -255,7 +254,7 @@ pub fn again(table_id: i32) -> Result<Vec<Again>> {
                         number: row.get(4).map_err(spi_error)?.ok_or_else(missing)?,
                     },
                     offset: row.get(5).map_err(spi_error)?.ok_or_else(missing)?,
-                    written_ms: written_us.map(|us| us.div_euclid(1000) + UNIX_EPOCH_MS),
+                    written_ms: written_us.map(freshness::to_unix_ms),
                     key: row.get(6).map_err(spi_error)?,
                     value: row.get(7).map_err(spi_error)?,
                     headers: row.get::<pgrx::JsonB>(8).map_err(spi_error)?.map(|json| json.0),

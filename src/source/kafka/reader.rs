@@ -5,6 +5,7 @@ use super::access::KafkaAccess;
 use super::client::{Extent, is_passing, is_refusal};
 use crate::catalog::topics::Partition;
 use crate::error::{ErrorKind, OdsError, Result};
+use crate::pg::interrupt;
 use crate::pg::kafka::{Event, Message, Queue, pipe};
 use crate::pg::threads;
 use crate::pg::topic_ids::{Id, topic_ids};
@@ -25,8 +26,9 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A question that takes longer is asked again later: what else there is to do must not wait for it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A question that takes longer is asked again later: what else there is to do must not wait for it, nor
+/// whoever wants this process to end.
+const PATIENCE: Duration = Duration::from_millis(900);
 /// Lines of the library that wait to be written to the log.
 const MOST_LINES: usize = 20;
 
@@ -114,6 +116,8 @@ impl Reader {
 
     /// The client for questions, with what it has heard meanwhile forgotten.
     fn asker(&self) -> Result<&BaseConsumer<Ears>> {
+        // One question may follow another, and none of them serves interrupts.
+        interrupt::check();
         let asker = match self.asker.get() {
             Some(asker) => asker,
             None => {

@@ -172,7 +172,7 @@ impl Intake {
         let Some(feed) = self.feeds.get_mut(&table) else { return Ok(None) };
         self.number += 1;
         let number = self.number;
-        let written = record.timestamp.map(|ms| freshness::from_unix_us(ms.saturating_mul(1000)));
+        let written = record.timestamp.and_then(freshness::from_unix_ms);
         let read = match feed.read(record, self.registry.as_mut()) {
             Ok(read) => read,
             Err(error) if error.kind.retry() == Retry::Never => {

@@ -23,7 +23,7 @@ pub const RULES: [&str; 17] = [
 ];
 
 /// Columns of types that the connector does not know.
-const UNKNOWN: [&str; 12] = [
+pub const UNKNOWN: [&str; 12] = [
     "c_line",
     "c_lseg",
     "c_box",
